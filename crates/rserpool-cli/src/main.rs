@@ -1,0 +1,3 @@
+//! The `rserpool` command.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,3 @@
+//! Reliable Server Pooling for tokio.
+#![forbid(unsafe_code)]
+pub use rserpool_proto as proto;
