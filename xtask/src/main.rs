@@ -1,3 +1,35 @@
-//! Tasks of the project.
+//! Tasks of the project, one module each: `cargo xtask --help` lists them.
+//!
+//! A task runs programs in the root of the workspace, says what it runs, and ends with exit code 0
+//! only if everything in it passed. Nothing here is needed to build or to use the crates.
 #![forbid(unsafe_code)]
-fn main() {}
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "tasks talk to a person")]
+
+mod ci;
+mod directions;
+mod steps;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Tasks of the project.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Everything a change has to pass: format, lints, docs, tests, directions, licences.
+    Ci(ci::Arguments),
+}
+
+fn main() -> ExitCode {
+    let passed = match Task::parse() {
+        Task::Ci(arguments) => ci::run(&arguments),
+    };
+    match passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Everything a change has to pass, in the order in which it is cheapest to learn that it does not.
+//!
+//! All steps build with the same profile and the same flags, so that each reuses what the ones
+//! before it have built: lints and docs share one set of metadata, tests and their listing one set
+//! of binaries. A failed step does not stop the ones after it.
+
+use crate::directions;
+use crate::steps::{Error, Steps, cargo, cargo_has, root};
+
+/// Arguments of `cargo xtask ci`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Print the closing table as JSON on stdout; everything else goes to stderr.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs all steps; `Ok(true)` if none failed.
+pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
+    let mut steps = Steps::new(arguments.json);
+
+    steps.run("format", cargo(["fmt", "--all", "--check"]));
+    steps.check("directions", directions::check);
+    steps.run(
+        "lints",
+        cargo(["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    );
+    let no_std = ["check", "--locked", "-p", "rserpool-proto", "--no-default-features"];
+    steps.run("proto without std", cargo(no_std));
+    for (name, kind, private) in
+        [("docs of binaries", "--bins", true), ("docs of libraries", "--lib", false)]
+    {
+        // In two steps because the binary and the library `rserpool` share a folder: the library's
+        // pages, written last, stay.
+        let mut command = cargo(["doc", "--locked", "--workspace", "--no-deps", kind]);
+        if private {
+            command.arg("--document-private-items");
+        }
+        command.env("RUSTDOCFLAGS", "-D warnings");
+        steps.run(name, command);
+    }
+    // Unit, integration and documentation tests of every crate.
+    steps.run("tests", cargo(["test", "--locked", "--workspace"]));
+    licences(&mut steps);
+    if root().join("fuzz/Cargo.toml").exists() {
+        let fuzz = ["check", "--locked", "--manifest-path", "fuzz/Cargo.toml"];
+        steps.run("fuzz targets", cargo(fuzz));
+    }
+    Ok(steps.close())
+}
+
+/// Licences and sources of all dependencies, where the tool for it is installed.
+fn licences(steps: &mut Steps) {
+    let name = "licences";
+    if cargo_has("deny") {
+        steps.run(name, cargo(["deny", "--locked", "check", "licenses", "bans", "sources"]));
+    } else {
+        steps.skip(name, "cargo-deny is not installed (cargo install --locked cargo-deny)");
+    }
+}
