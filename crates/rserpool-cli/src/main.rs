@@ -1,3 +1,55 @@
-//! The `rserpool` command.
+//! The `rserpool` command: one binary for every role of Reliable Server Pooling.
+//!
+//! ```text
+//! cli       what can be asked for      args      flags that several commands share
+//! registrar, element, proxy            the roles that run until they are told to stop
+//! resolve, list, watch                 questions
+//! demo                                 all of it in one process
+//! output, logging, failure, signals    data to stdout, talk to stderr, exit codes, a clean end
+//! ```
+//!
+//! Every command is a [`clap::Args`] with `async fn run(self, &Stop) -> Result<(), Failure>`.
 #![forbid(unsafe_code)]
-fn main() {}
+#![expect(dead_code, reason = "the commands that use the shared modules come one by one")]
+
+mod args;
+mod cli;
+mod demo;
+mod element;
+mod failure;
+mod generate;
+mod list;
+mod logging;
+mod output;
+mod proxy;
+mod registrar;
+mod resolve;
+mod signals;
+mod watch;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Wrong usage ends here with exit code 2, `--help` and `--version` with 0.
+    let cli = cli::Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: cli::Cli) -> Result<(), failure::Failure> {
+    logging::start(&cli.log, &cli.command)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failure::Failure::failed(format!("cannot start threads: {error}")))?;
+    let result = runtime.block_on(async {
+        let stop = signals::Stop::on_signals()?;
+        cli.command.run(&stop).await
+    });
+    // What still waits for a name or a disk is not worth waiting for.
+    runtime.shutdown_background();
+    result
+}

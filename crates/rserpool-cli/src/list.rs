@@ -1,0 +1,18 @@
+//! Shows the pools of a registrar: `rserpool list`.
+
+use crate::failure::Failure;
+use crate::signals::Stop;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
+pub(crate) struct Args {}
+
+const EXAMPLES: &str = "\
+Examples:
+  rserpool list";
+
+impl Args {
+    pub(crate) async fn run(self, _stop: &Stop) -> Result<(), Failure> {
+        Err(Failure::failed("not there yet"))
+    }
+}
