@@ -1,6 +1,6 @@
 //! ASAP messages (RFC 5352 §2.2).
 
-use super::capability::Capabilities;
+use super::capability::{Capabilities, Stamp};
 use super::operation_error::ErrorCause;
 use super::policy::PolicyParameter;
 use super::pool_element::PoolElement;
@@ -37,6 +37,8 @@ pub enum Body {
         handle: PoolHandle,
         /// The element.
         id: PeId,
+        /// Extension 0x9502: one above that of the registration it ends.
+        stamp: Option<Stamp>,
     },
     /// §2.2.3.
     RegistrationResponse {
