@@ -11,4 +11,5 @@ extern crate alloc;
 pub mod id;
 pub mod machine;
 pub mod time;
+pub mod timers;
 pub mod wire;
