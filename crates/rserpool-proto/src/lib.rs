@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+pub mod endpoint;
 pub mod id;
 pub mod machine;
 pub mod time;

@@ -1,0 +1,35 @@
+//! Pool elements and pool users: the two kinds of endpoints that speak ASAP with a registrar
+//! (RFC 5352).
+//!
+//! ```text
+//!   server_hunt    finds a home registrar and notices when it is lost     (RFC 5352 §3.6, §3.7)
+//!   cache          answers of registrars, fresh and stale, and reports    (RFC 5352 §3.3, §3.5)
+//!   pool_element   joins a pool and stays in it                           (RFC 5352 §3.1, §3.2, §3.4)
+//!   pool_user      resolves pools and picks elements                      (RFC 5352 §3.3, §3.5, §6)
+//! ```
+//!
+//! Both machines hold one association, to their *home registrar*, and look for another one as soon
+//! as it breaks or falls silent. They never open associations between users and elements: that is
+//! for whoever moves the application's data.
+
+pub mod pool_element;
+pub mod pool_user;
+
+use crate::machine::CloseReason;
+
+/// Why a home registrar is one no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+pub enum LossReason {
+    /// Its association has ended.
+    #[error("the association has ended")]
+    Closed(CloseReason),
+    /// The transport could not deliver a message to it (RFC 5352 §3.7.1).
+    #[error("a message could not be delivered")]
+    SendFailed,
+    /// It did not answer in time (RFC 5352 §3.1, §3.2, §3.7.2).
+    #[error("a request was not answered in time")]
+    NoAnswer,
+    /// It sends no keep-alives any more, and did not answer when asked.
+    #[error("the keep-alives have stopped")]
+    Silent,
+}

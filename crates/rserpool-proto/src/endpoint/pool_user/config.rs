@@ -1,0 +1,41 @@
+//! What a pool user is told at its start.
+
+use crate::machine::Locator;
+use crate::time::Duration;
+use crate::timers::UserTimers;
+use alloc::vec::Vec;
+
+/// What a [`PoolUser`](super::PoolUser) is told at its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolUserConfig {
+    /// Registrars of the operation scope, of which one becomes the home; their order means nothing.
+    pub registrars: Vec<Locator>,
+    /// Timers and thresholds.
+    pub timers: UserTimers,
+    /// How many elements to ask for at a time. `None`, the default, leaves it to the registrar;
+    /// `u32::MAX` asks for as many as it allows.
+    pub items: Option<u32>,
+    /// How long after its arrival an answer may still be used while no registrar answers. `None`, the
+    /// default, uses no answer beyond [`UserTimers::stale_cache_value`].
+    pub keep_stale: Option<Duration>,
+    /// Most pools whose answers are kept; the one used least recently makes room. Defaults to 1024,
+    /// at least 1.
+    pub max_pools: usize,
+    /// Most requests that may wait for answers at a time; more are refused with
+    /// [`ResolveError::TooManyRequests`](super::ResolveError::TooManyRequests). Defaults to 4096.
+    pub max_requests: usize,
+}
+
+impl PoolUserConfig {
+    /// A user of the scope that `registrars` serve, all else at its default.
+    pub fn new(registrars: Vec<Locator>) -> Self {
+        Self {
+            registrars,
+            timers: UserTimers::default(),
+            items: None,
+            keep_stale: None,
+            max_pools: 1024,
+            max_requests: 4096,
+        }
+    }
+}
