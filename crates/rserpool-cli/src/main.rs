@@ -25,6 +25,7 @@ mod proxy;
 mod registrar;
 mod resolve;
 mod signals;
+mod units;
 mod watch;
 
 use clap::Parser as _;

@@ -1,5 +1,9 @@
 //! Makes an unmodified server an element of a pool: `rserpool element`.
 
+mod check;
+mod drain;
+mod health;
+
 use crate::failure::Failure;
 use crate::signals::Stop;
 

@@ -1,0 +1,94 @@
+//! Whether a server still has connections, as Linux shows it in `/proc/net/tcp` and `tcp6`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Connections that `server` has now; `None` where the system does not show it.
+pub(crate) fn connections(server: SocketAddr) -> Option<usize> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
+    let texts: Vec<String> =
+        tables.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
+    (!texts.is_empty()).then(|| texts.iter().map(|text| count(text, server)).sum())
+}
+
+/// Lines of a table whose local end is the server's and that it still works on: established, or
+/// closed by the client only.
+fn count(table: &str, server: SocketAddr) -> usize {
+    const ESTABLISHED: &str = "01";
+    const CLOSE_WAIT: &str = "08";
+    let is_servers = |line: &&str| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (local, _remote, state) = (fields.next(), fields.next(), fields.next());
+        local.and_then(parse_end).is_some_and(|local| {
+            local.port() == server.port()
+                && (server.ip().is_unspecified() || local.ip() == server.ip().to_canonical())
+        }) && matches!(state, Some(ESTABLISHED | CLOSE_WAIT))
+    };
+    table.lines().skip(1).filter(is_servers).count()
+}
+
+/// Reads `0100007F:1F91`: the address in words of 32 bits in the host's order, then the port.
+fn parse_end(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |start: usize| {
+        let digits = address.get(start..start + 8)?;
+        Some(u32::from_str_radix(digits, 16).ok()?.to_ne_bytes())
+    };
+    let ip = match address.len() {
+        8 => IpAddr::V4(Ipv4Addr::from(word(0)?)),
+        32 => {
+            let mut bytes = [0; 16];
+            for (position, chunk) in bytes.chunks_exact_mut(4).enumerate() {
+                chunk.copy_from_slice(&word(position * 8)?);
+            }
+            IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// Made with a server on port 8081 and written for little-endian machines, as most are.
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn only_living_connections_of_the_server_count() {
+        let table = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1F91 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1
+   1: 0100007F:1F91 0100007F:D431 01 00000000:00000000 00:00000000 00000000     0        0 2 1
+   2: 0100007F:D431 0100007F:1F91 01 00000000:00000000 00:00000000 00000000     0        0 3 1
+   3: 0100007F:1F91 0100007F:D433 08 00000000:00000000 00:00000000 00000000     0        0 4 1
+   4: 0100007F:1F91 0100007F:D435 06 00000000:00000000 00:00000000 00000000     0        0 5 1
+   5: 0200007F:1F91 0100007F:D437 01 00000000:00000000 00:00000000 00000000     0        0 6 1
+   6: nonsense
+";
+        assert_eq!(count(table, "127.0.0.1:8081".parse().unwrap()), 2);
+        assert_eq!(count(table, "0.0.0.0:8081".parse().unwrap()), 3);
+        assert_eq!(count(table, "127.0.0.1:8082".parse().unwrap()), 0);
+        let mapped = "head\n 0: 0000000000000000FFFF00000100007F:1F91 \
+            0000000000000000FFFF00000100007F:D431 01\n 1: \
+            00000000000000000000000001000000:1F91 00000000000000000000000001000000:D431 01\n";
+        assert_eq!(count(mapped, "127.0.0.1:8081".parse().unwrap()), 1);
+        assert_eq!(count(mapped, "[::1]:8081".parse().unwrap()), 1);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_connection_counts_from_its_start_to_its_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap();
+        assert_eq!(connections(server), Some(0));
+        let client = TcpStream::connect(server).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        assert_eq!(connections(server), Some(1));
+        // By a reset, so that no end of it lingers.
+        accepted.set_zero_linger().unwrap();
+        drop((client, accepted));
+        assert_eq!(connections(server), Some(0));
+    }
+}
