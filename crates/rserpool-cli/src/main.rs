@@ -14,6 +14,7 @@
 
 mod args;
 mod cli;
+mod config;
 mod demo;
 mod element;
 mod failure;
