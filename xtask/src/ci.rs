@@ -4,6 +4,7 @@
 //! before it have built: lints and docs share one set of metadata, tests and their listing one set
 //! of binaries. A failed step does not stop the ones after it.
 
+use crate::conformance;
 use crate::directions;
 use crate::steps::{Error, Steps, cargo, cargo_has, root};
 
@@ -41,6 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     }
     // Unit, integration and documentation tests of every crate.
     steps.run("tests", cargo(["test", "--locked", "--workspace"]));
+    steps.check("conformance", conformance::check);
     licences(&mut steps);
     if root().join("fuzz/Cargo.toml").exists() {
         let fuzz = ["check", "--locked", "--manifest-path", "fuzz/Cargo.toml"];

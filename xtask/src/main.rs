@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "tasks talk to a person")]
 
 mod ci;
+mod conformance;
 mod directions;
 mod steps;
 
