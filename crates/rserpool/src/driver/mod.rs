@@ -1,0 +1,367 @@
+//! Runs a machine: sockets, framing and time around one of the machines of [`crate::proto`].
+//!
+//! ```text
+//!   listeners, connections --> frames --> handle_input --> machine
+//!        sockets <-- one write each <-- queues <-- poll_output --+--> events
+//! ```
+//!
+//! One task owns the machine and polls its sockets itself: a socket that is ready puts its number
+//! on a list, and one turn of the task reads each socket of the list once, gives every
+//! whole message to the machine in place, and then writes what the machine has put out, one write
+//! for a connection however many messages it takes. A message is copied twice (from and to the
+//! kernel) and crosses no channel, no lock and no other task.
+//!
+//! A turn is bounded; what is left is taken up after the runtime has looked at its
+//! other tasks and sockets. Everything that grows has a bound in [`Limits`].
+
+mod clock;
+mod connection;
+mod echo;
+mod framing;
+mod ready;
+mod socket;
+mod traffic;
+
+pub use clock::now;
+pub use echo::Echo;
+pub use socket::{BindError, listen};
+
+use crate::metrics::Metrics;
+use crate::proto::id::AssociationId;
+use crate::proto::machine::{AttemptId, Channel, Input, Locator, Machine, Output};
+use crate::proto::time::Instant;
+use connection::{Content, Slot};
+use ready::Ready;
+use std::collections::{BTreeMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::ops::ControlFlow;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
+use tracing::{debug, trace};
+
+/// A machine and its owner's side: what commands do to it and where its events go.
+pub trait Hosted: Send {
+    /// The machine.
+    type Machine: Machine;
+    /// What the holder of the other end of the command channel can ask for.
+    type Command: Send;
+
+    /// The machine, to be given inputs and drained.
+    fn machine(&mut self) -> &mut Self::Machine;
+
+    /// Carries a command out; the machine is drained afterwards. [`ControlFlow::Break`] ends the
+    /// driver: what is queued is sent (for at most [`LINGER`]), then everything is closed.
+    fn on_command(&mut self, now: Instant, command: Self::Command) -> ControlFlow<()>;
+
+    /// Hears an event of the machine.
+    fn on_event(&mut self, now: Instant, event: <Self::Machine as Machine>::Event);
+}
+
+/// Bounds of a driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most associations opened by others at a time; one more is closed at once. Defaults to
+    /// 20 000. Each takes a file descriptor.
+    pub associations: usize,
+    /// Most bytes that wait for an association to take them; it is closed when there are more.
+    /// A client's requests are not read while a quarter of it waits. Defaults to 1 MiB.
+    pub output: usize,
+    /// Time that sent data may stay unacknowledged, or the peer's window closed, before the
+    /// connection counts as broken (`TCP_USER_TIMEOUT`); also bounds connecting. Defaults to 10 s:
+    /// the machines find silence by their own, shorter timers.
+    pub user_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { associations: 20_000, output: 1 << 20, user_timeout: Duration::from_secs(10) }
+    }
+}
+
+/// Longest time a connection lives on to send what is queued after it was given up.
+pub const LINGER: Duration = Duration::from_secs(1);
+
+/// Bounds of one turn, so that other tasks and other sockets get theirs.
+struct Turn;
+
+impl Turn {
+    /// Sockets polled.
+    const SOCKETS: usize = 128;
+    /// Bytes read from one connection.
+    const BYTES: usize = 64 * 1024;
+    /// Connections accepted.
+    const ACCEPTS: usize = 64;
+    /// Commands carried out.
+    const COMMANDS: usize = 256;
+}
+
+/// Pause of a listener after the system could not accept: it is out of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listening socket.
+struct Listener {
+    socket: TcpListener,
+    channel: Channel,
+    /// Not polled before.
+    paused_until: Option<Instant>,
+}
+
+/// A connection that is being opened.
+struct Attempt {
+    id: AttemptId,
+    channel: Channel,
+    to: Locator,
+    connecting: Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>,
+}
+
+/// Owns a machine and its sockets. See the [module](self) for how it works.
+///
+/// ```
+/// use rserpool::driver::{self, Driver, Echo, Limits};
+/// use rserpool::proto::machine::Channel;
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let socket = driver::listen("127.0.0.1:0".parse()?)?;
+/// let address = socket.local_addr()?;
+/// let (commands, inbox) = tokio::sync::mpsc::channel(1);
+/// let mut driver = Driver::new(Echo::default(), inbox, Limits::default());
+/// driver.add_listener(Channel::Asap, socket);
+/// let task = tokio::spawn(driver.run());
+///
+/// let mut client = tokio::net::TcpStream::connect(address).await?;
+/// client.write_all(&[1, 0, 0, 5, 9, 0, 0, 0]).await?;
+/// let mut answer = [0; 8];
+/// client.read_exact(&mut answer).await?;
+/// assert_eq!(answer, [1, 0, 0, 5, 9, 0, 0, 0]);
+///
+/// drop(commands); // ends the driver
+/// task.await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Driver<H: Hosted> {
+    host: H,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    commands: mpsc::Receiver<H::Command>,
+    now: Instant,
+    ready: Arc<Ready>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Slots to be polled.
+    listed: VecDeque<u32>,
+    attempts: BTreeMap<AttemptId, u32>,
+    /// Connections opened by others.
+    accepted: usize,
+    /// Connections, closing ones included.
+    open: usize,
+    /// Slots to be flushed at the end of the turn.
+    dirty: Vec<u32>,
+    /// What the machine is told once it is drained.
+    pending: VecDeque<Input<'static>>,
+    /// Connections that are closing, and when their time is up.
+    lingering: VecDeque<(Instant, AssociationId)>,
+    /// What is read, behind what was left of the same connection.
+    buffer: Vec<u8>,
+    spare: Vec<Vec<u8>>,
+    sleep: Pin<Box<Sleep>>,
+    /// What `sleep` is set to, unless it is over.
+    armed: Option<Instant>,
+    /// Ending; at the latest then.
+    ending: Option<Instant>,
+}
+
+impl<H: Hosted> Driver<H> {
+    /// Prepares to run a machine; commands come by `commands`, and when its last sender is gone
+    /// the driver closes everything and ends.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time and net enabled.
+    pub fn new(host: H, commands: mpsc::Receiver<H::Command>, limits: Limits) -> Self {
+        Self {
+            host,
+            limits,
+            metrics: Arc::default(),
+            commands,
+            now: now(),
+            ready: Arc::default(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            listed: VecDeque::new(),
+            attempts: BTreeMap::new(),
+            accepted: 0,
+            open: 0,
+            dirty: Vec::new(),
+            pending: VecDeque::new(),
+            lingering: VecDeque::new(),
+            buffer: vec![0; framing::MAX_FRAME + Turn::BYTES],
+            spare: Vec::new(),
+            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            armed: None,
+            ending: None,
+        }
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
+    }
+
+    /// Accepts associations of a channel on a socket (see [`listen`]).
+    pub fn add_listener(&mut self, channel: Channel, socket: TcpListener) {
+        let slot = self.slot();
+        self.fill(slot, Content::Listener(Listener { socket, channel, paused_until: None }));
+    }
+
+    /// Runs the machine until it is told to stop or the last sender of commands is gone.
+    pub async fn run(mut self) {
+        // The cooperative budget would end a turn in the middle of its sockets; a turn has its own.
+        tokio::task::unconstrained(poll_fn(move |context| self.turn(context))).await;
+    }
+
+    /// One turn: time, commands, sockets that are ready, then writes.
+    fn turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.now = now();
+        if self.host.machine().next_timeout().is_some_and(|due| due <= self.now) {
+            trace!("timeout");
+            self.host.machine().handle_input(self.now, Input::Timeout);
+        }
+        // What was done to the machine before it was given to the driver wants a drain, too.
+        self.settle();
+        let Some(more_commands) = self.take_commands(context) else { return Poll::Ready(()) };
+        self.end_lingering();
+        self.resume_listeners();
+
+        self.ready.take(&mut self.listed, context.waker());
+        for _ in 0..self.listed.len().min(Turn::SOCKETS) {
+            if let Some(slot) = self.listed.pop_front() {
+                self.poll_slot(slot);
+            }
+        }
+        self.flush_all();
+
+        if let Some(until) = self.ending
+            && (self.open == 0 || until <= self.now)
+        {
+            return Poll::Ready(());
+        }
+        let due = self.arm(context);
+        if due || more_commands || !self.listed.is_empty() {
+            // Unlike waking itself this lets the runtime look at its sockets in between.
+            let _ = pin!(tokio::task::yield_now()).poll(context);
+        }
+        Poll::Pending
+    }
+
+    /// Carries commands out; tells whether there may be more, or `None` if nobody is left.
+    fn take_commands(&mut self, context: &mut Context<'_>) -> Option<bool> {
+        if self.ending.is_some() {
+            return Some(false);
+        }
+        for _ in 0..Turn::COMMANDS {
+            match self.commands.poll_recv(context) {
+                Poll::Pending => return Some(false),
+                Poll::Ready(None) => return None,
+                Poll::Ready(Some(command)) => {
+                    let flow = self.host.on_command(self.now, command);
+                    self.settle();
+                    if flow.is_break() {
+                        self.end();
+                        return Some(false);
+                    }
+                }
+            }
+        }
+        Some(true)
+    }
+
+    /// Gives everything up, but lets connections send what is queued.
+    fn end(&mut self) {
+        self.ending = Some(self.now + LINGER);
+        self.commands.close();
+        self.attempts.clear();
+        for slot in 0..self.slots.len() {
+            let slot = slot as u32;
+            match self.slots[slot as usize].content {
+                Content::Free => {}
+                Content::Listener(_) | Content::Attempt(_) => self.vacate(slot),
+                Content::Connection(_) => self.finish(slot),
+            }
+        }
+    }
+
+    /// Drains the machine, and tells it what came of that, until there is nothing left to tell.
+    fn settle(&mut self) {
+        loop {
+            while let Some(output) = self.host.machine().poll_output() {
+                self.carry_out(output);
+            }
+            let Some(input) = self.pending.pop_front() else { return };
+            self.host.machine().handle_input(self.now, input);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output<<H::Machine as Machine>::Event>) {
+        match output {
+            Output::Transmit { assoc, ppid: _, bytes } => self.transmit(assoc, &bytes),
+            Output::Event(event) => self.host.on_event(self.now, event),
+            Output::Connect { attempt, channel, to } => self.connect(attempt, channel, to),
+            Output::Abandon { attempt } => {
+                if let Some(slot) = self.attempts.remove(&attempt) {
+                    self.vacate(slot);
+                }
+            }
+            Output::Disconnect { assoc } => {
+                if let Some(slot) = self.slot_of(assoc) {
+                    debug!(%assoc, "disconnecting");
+                    self.finish(slot);
+                }
+            }
+            // No transport of this driver announces anything.
+            Output::Multicast { .. } => {}
+        }
+    }
+
+    /// Sets the alarm for whatever is due next; tells whether that is now.
+    fn arm(&mut self, context: &mut Context<'_>) -> bool {
+        let pauses = self.slots.iter().map_while(|place| match &place.content {
+            Content::Listener(listener) => Some(listener.paused_until),
+            _ => None,
+        });
+        let next = [
+            self.host.machine().next_timeout(),
+            self.lingering.front().map(|(until, _)| *until),
+            self.ending,
+        ];
+        let Some(next) = pauses.chain(next).flatten().min() else { return false };
+        if next <= self.now {
+            return true;
+        }
+        loop {
+            // An alarm that comes too early is cheaper than setting it anew at every turn.
+            if self.armed.is_none_or(|armed| armed > next) {
+                let wait = next.saturating_since(now()).min(LONGEST_SLEEP);
+                self.sleep.as_mut().reset(tokio::time::Instant::now() + wait);
+                self.armed = Some(next);
+            }
+            if self.sleep.as_mut().poll(context).is_pending() {
+                return false;
+            }
+            self.armed = None;
+            if next <= now() {
+                return true;
+            }
+        }
+    }
+}
+
+/// A machine that waits for longer is asked again after this.
+const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);

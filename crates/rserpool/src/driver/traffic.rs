@@ -1,0 +1,428 @@
+//! What a driver does with its sockets: accept, connect, read, write and close.
+
+use super::connection::{self, Connection, Content, Slot};
+use super::ready::Signal;
+use super::{ACCEPT_PAUSE, Attempt, Driver, Hosted, LINGER, Turn, framing, socket};
+use crate::proto::id::AssociationId;
+use crate::proto::machine::{
+    AttemptId, Channel, CloseReason, Identity, Input, Locator, Machine, TransportKind,
+};
+use crate::proto::wire::{PPID_ASAP, PPID_ENRP};
+use std::io;
+use std::task::{Context, Poll, Waker};
+use tokio::net::TcpStream;
+use tracing::{debug, trace, warn};
+
+/// What became of bytes given to the machine.
+enum Fed {
+    /// That many were messages and are done.
+    Some(usize),
+    /// That many are done; the connection is held back.
+    HeldBack(usize),
+    /// The connection is no longer the machine's.
+    Gone,
+}
+
+impl<H: Hosted> Driver<H> {
+    pub(super) fn transmit(&mut self, assoc: AssociationId, bytes: &[u8]) {
+        // If it is gone the machine has been told or is about to be.
+        let Some(slot) = self.slot_of(assoc) else { return };
+        let limit = self.limits.output;
+        let Some(connection) = connection_of(&mut self.slots, slot) else { return };
+        connection.queue(bytes, &mut self.spare);
+        self.metrics.messages_sent_total.add(1);
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(slot);
+        }
+        if connection.queued() > limit / 4 && connection.can_flush() {
+            self.flush(slot);
+        }
+        let Some(connection) = connection_of(&mut self.slots, slot) else { return };
+        if connection.queued() > limit {
+            self.metrics.associations_stuck_total.add(1);
+            self.lose(slot, CloseReason::OverLimit);
+        }
+    }
+
+    pub(super) fn connect(&mut self, attempt: AttemptId, channel: Channel, to: Locator) {
+        if self.ending.is_some() {
+            return;
+        }
+        if to.transport != TransportKind::Tcp {
+            debug!(%to, "this transport is not available");
+            let reason = CloseReason::Refused;
+            self.pending.push_back(Input::ConnectFailed { attempt, reason });
+            return;
+        }
+        trace!(%to, "connecting");
+        let connecting = Box::pin(socket::connect(to.primary(), self.limits.user_timeout));
+        let slot = self.slot();
+        self.attempts.insert(attempt, slot);
+        self.fill(slot, Content::Attempt(Attempt { id: attempt, channel, to, connecting }));
+    }
+
+    pub(super) fn poll_slot(&mut self, slot: u32) {
+        let Some(place) = self.slots.get_mut(slot as usize) else { return };
+        place.signal.lower();
+        match &mut place.content {
+            Content::Free => {}
+            Content::Listener(_) => self.accept(slot),
+            Content::Attempt(attempt) => {
+                let mut context = Context::from_waker(&place.waker);
+                if let Poll::Ready(result) = attempt.connecting.as_mut().poll(&mut context) {
+                    self.end_attempt(slot, result);
+                }
+            }
+            Content::Connection(connection) => {
+                connection.unblock();
+                if connection.can_flush() {
+                    self.flush(slot);
+                    self.settle();
+                }
+                self.read(slot);
+            }
+        }
+    }
+
+    fn accept(&mut self, slot: u32) {
+        for _ in 0..Turn::ACCEPTS {
+            let place = &mut self.slots[slot as usize];
+            let Content::Listener(listener) = &mut place.content else { return };
+            if listener.paused_until.is_some() {
+                return;
+            }
+            let channel = listener.channel;
+            match listener.socket.poll_accept(&mut Context::from_waker(&place.waker)) {
+                Poll::Pending => return,
+                Poll::Ready(Ok((stream, remote))) => {
+                    if self.accepted >= self.limits.associations {
+                        debug!(%remote, "too many associations");
+                        self.metrics.associations_turned_away_total.add(1);
+                    } else if socket::set_options(&stream, self.limits.user_timeout).is_ok() {
+                        self.metrics.associations_accepted_total.add(1);
+                        self.add_connection(stream, channel, None);
+                        self.settle();
+                    }
+                }
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Poll::Ready(Err(error)) => {
+                    warn!(%error, "cannot accept");
+                    listener.paused_until = Some(self.now + ACCEPT_PAUSE);
+                    return;
+                }
+            }
+        }
+        self.listed.push_back(slot);
+    }
+
+    pub(super) fn resume_listeners(&mut self) {
+        // Listeners are the first slots: no attempt or connection is there before them.
+        for (number, place) in self.slots.iter_mut().enumerate() {
+            let Content::Listener(listener) = &mut place.content else { return };
+            if listener.paused_until.is_some_and(|until| until <= self.now) {
+                listener.paused_until = None;
+                self.listed.push_back(number as u32);
+            }
+        }
+    }
+
+    fn end_attempt(&mut self, slot: u32, result: io::Result<TcpStream>) {
+        let place = &mut self.slots[slot as usize];
+        let Content::Attempt(attempt) = &mut place.content else { return };
+        let (id, channel, to) = (attempt.id, attempt.channel, attempt.to.clone());
+        self.attempts.remove(&id);
+        self.vacate(slot);
+        match result {
+            Ok(stream) => {
+                self.metrics.associations_connected_total.add(1);
+                self.add_connection(stream, channel, Some((id, to)));
+            }
+            Err(error) => {
+                debug!(%to, %error, "cannot connect");
+                let reason = connection::close_reason(&error);
+                self.pending.push_back(Input::ConnectFailed { attempt: id, reason });
+            }
+        }
+        self.settle();
+    }
+
+    fn add_connection(
+        &mut self,
+        stream: TcpStream,
+        channel: Channel,
+        asked: Option<(AttemptId, Locator)>,
+    ) {
+        let (attempt, accepted) = (asked.as_ref().map(|(attempt, _)| *attempt), asked.is_none());
+        let ends = (|| {
+            let remote = match asked {
+                Some((_, to)) => to,
+                None => Locator::tcp(stream.peer_addr()?),
+            };
+            io::Result::Ok((Locator::tcp(stream.local_addr()?), remote))
+        })();
+        let (local, remote) = match ends {
+            Ok(ends) => ends,
+            // Gone already.
+            Err(error) => {
+                if let Some(attempt) = attempt {
+                    let reason = connection::close_reason(&error);
+                    self.pending.push_back(Input::ConnectFailed { attempt, reason });
+                }
+                return;
+            }
+        };
+        let slot = self.slot();
+        let generation = self.slots[slot as usize].generation;
+        let assoc = AssociationId(u64::from(generation) << 32 | u64::from(slot));
+        debug!(%assoc, %remote, ?channel, accepted, "connected");
+        let connection = Connection::new(stream, assoc, channel, accepted);
+        self.fill(slot, Content::Connection(Box::new(connection)));
+        self.accepted += usize::from(accepted);
+        self.open += 1;
+        self.metrics.associations.set(self.open as u64);
+        let identity = Identity::Anonymous;
+        self.pending.push_back(Input::Connected {
+            assoc,
+            attempt,
+            channel,
+            local,
+            remote,
+            identity,
+        });
+    }
+
+    /// Reads what has come and gives it to the machine.
+    fn read(&mut self, slot: u32) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        // A read that does not fill the buffer has emptied the socket: the runtime remembers it,
+        // and the second one costs no system call, but asks to be woken.
+        let mut more = true;
+        for _ in 0..2 {
+            more = more && self.read_once(slot, &mut buffer);
+        }
+        if more {
+            self.listed.push_back(slot);
+        }
+        self.buffer = buffer;
+    }
+
+    /// Tells whether there may be more.
+    fn read_once(&mut self, slot: u32, buffer: &mut [u8]) -> bool {
+        let limit = self.limits.output / 4;
+        let Some(place) = self.slots.get_mut(slot as usize) else { return false };
+        let Content::Connection(connection) = &mut place.content else { return false };
+        if connection.is_held_back(limit) && !connection.closing {
+            // Flushing has asked to be woken when the socket takes more.
+            return false;
+        }
+        if connection.stalled {
+            let held = std::mem::take(&mut connection.input);
+            connection.stalled = false;
+            self.feed_and_keep(slot, &held);
+            return true;
+        }
+        // Less than a frame.
+        let left = connection.input.len();
+        let Some((front, space)) = buffer.split_at_mut_checked(left) else { return false };
+        let space = space.get_mut(..Turn::BYTES).unwrap_or_default();
+        front.copy_from_slice(&connection.input);
+        let read = match connection.poll_read(&place.waker, space) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(read)) if read > 0 => read,
+            Poll::Ready(result) => {
+                let reason = match result {
+                    Ok(_) => CloseReason::Finished,
+                    Err(error) => connection::close_reason(&error),
+                };
+                self.lose(slot, reason);
+                self.settle();
+                return false;
+            }
+        };
+        self.metrics.bytes_received_total.add(read as u64);
+        if !connection.closing {
+            connection.input.clear();
+            self.feed_and_keep(slot, buffer.get(..left + read).unwrap_or_default());
+        }
+        true
+    }
+
+    /// Gives the machine the whole messages of `bytes` and keeps the rest.
+    fn feed_and_keep(&mut self, slot: u32, bytes: &[u8]) {
+        let (done, held_back) = match self.feed(slot, bytes) {
+            Fed::Some(done) => (done, false),
+            Fed::HeldBack(done) => (done, true),
+            Fed::Gone => return,
+        };
+        let Some(connection) = connection_of(&mut self.slots, slot) else { return };
+        let rest = bytes.get(done..).unwrap_or_default();
+        connection.stalled = held_back;
+        if !rest.is_empty() {
+            connection.input.extend_from_slice(rest);
+        } else if connection.input.capacity() > 0 {
+            connection.input = Vec::new();
+        }
+    }
+
+    fn feed(&mut self, slot: u32, bytes: &[u8]) -> Fed {
+        let Some(connection) = connection_of(&mut self.slots, slot) else { return Fed::Gone };
+        let assoc = connection.assoc;
+        let ppid = match connection.channel {
+            Channel::Asap => PPID_ASAP,
+            Channel::Enrp => PPID_ENRP,
+        };
+        let limit = self.limits.output / 4;
+        let (mut done, mut messages) = (0, 0);
+        let fed = loop {
+            let rest = bytes.get(done..).unwrap_or_default();
+            let frame = match framing::next(rest) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break Fed::Some(done),
+                Err(()) => {
+                    debug!(%assoc, "what came is not a message");
+                    self.metrics.associations_malformed_total.add(1);
+                    self.lose(slot, CloseReason::Malformed);
+                    self.settle();
+                    break Fed::Gone;
+                }
+            };
+            let message = rest.get(..frame.message).unwrap_or_default();
+            let input = Input::Received { assoc, ppid, bytes: message };
+            self.host.machine().handle_input(self.now, input);
+            self.settle();
+            done += frame.total;
+            messages += 1;
+            match connection_of(&mut self.slots, slot) {
+                Some(connection) if connection.assoc != assoc || connection.closing => {
+                    break Fed::Gone;
+                }
+                Some(connection) if connection.is_held_back(limit) => break Fed::HeldBack(done),
+                Some(_) => {}
+                None => break Fed::Gone,
+            }
+        };
+        self.metrics.messages_received_total.add(messages);
+        fed
+    }
+
+    pub(super) fn flush_all(&mut self) {
+        while let Some(slot) = self.dirty.pop() {
+            if let Some(connection) = connection_of(&mut self.slots, slot) {
+                connection.dirty = false;
+                if connection.can_flush() {
+                    self.flush(slot);
+                    self.settle();
+                }
+            }
+        }
+    }
+
+    /// Sends what the socket takes. If that breaks the connection the machine is not told yet.
+    fn flush(&mut self, slot: u32) {
+        let Some(place) = self.slots.get_mut(slot as usize) else { return };
+        let Content::Connection(connection) = &mut place.content else { return };
+        match connection.flush(&place.waker, &mut self.spare) {
+            Ok(sent) => {
+                self.metrics.bytes_sent_total.add(sent as u64);
+                if connection.closing && connection.queued() == 0 {
+                    connection.shut_down(&place.waker);
+                }
+            }
+            Err(reason) => self.lose(slot, reason),
+        }
+    }
+
+    /// Closes a connection for a reason that the machine has to hear of; it is told later.
+    fn lose(&mut self, slot: u32, reason: CloseReason) {
+        let Some(place) = self.slots.get_mut(slot as usize) else { return };
+        let Content::Connection(connection) = &mut place.content else { return };
+        if reason == CloseReason::Finished {
+            // It may still read what it has asked for before.
+            let _ = connection.flush(&place.waker, &mut self.spare);
+        }
+        if !connection.closing {
+            let assoc = connection.assoc;
+            debug!(%assoc, ?reason, "disconnected");
+            self.pending.push_back(Input::Closed { assoc, reason });
+        }
+        self.vacate(slot);
+    }
+
+    /// Closes a connection that the machine has given up, once its output is sent.
+    pub(super) fn finish(&mut self, slot: u32) {
+        let Some(place) = self.slots.get_mut(slot as usize) else { return };
+        let Content::Connection(connection) = &mut place.content else { return };
+        connection.closing = true;
+        connection.stalled = false;
+        connection.input = Vec::new();
+        if connection.queued() == 0 {
+            connection.shut_down(&place.waker);
+        } else if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(slot);
+        }
+        // Held back until now: from here on what comes is read and dropped, up to the end.
+        self.listed.push_back(slot);
+        self.lingering.push_back((self.now + LINGER, connection.assoc));
+    }
+
+    pub(super) fn end_lingering(&mut self) {
+        while let Some((until, assoc)) = self.lingering.front().copied()
+            && until <= self.now
+        {
+            self.lingering.pop_front();
+            let slot = assoc.0 as u32;
+            if connection_of(&mut self.slots, slot).is_some_and(|known| known.assoc == assoc) {
+                self.vacate(slot);
+            }
+        }
+    }
+
+    /// The slot of an association that is the machine's.
+    pub(super) fn slot_of(&mut self, assoc: AssociationId) -> Option<u32> {
+        let slot = assoc.0 as u32;
+        let connection = connection_of(&mut self.slots, slot)?;
+        (connection.assoc == assoc && !connection.closing).then_some(slot)
+    }
+
+    /// A free slot.
+    pub(super) fn slot(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            let slot = self.slots.len() as u32;
+            let signal = Signal::new(slot, self.ready.clone());
+            let waker = Waker::from(signal.clone());
+            self.slots.push(Slot { signal, waker, generation: 0, content: Content::Free });
+            slot
+        })
+    }
+
+    /// Puts something in a free slot, to be polled in this turn or the next.
+    pub(super) fn fill(&mut self, slot: u32, content: Content) {
+        self.slots[slot as usize].content = content;
+        self.slots[slot as usize].signal.raise();
+    }
+
+    /// Frees a slot.
+    pub(super) fn vacate(&mut self, slot: u32) {
+        let place = &mut self.slots[slot as usize];
+        if let Content::Connection(connection) = &place.content {
+            self.accepted -= usize::from(connection.accepted);
+            self.open -= 1;
+            self.metrics.associations.set(self.open as u64);
+        }
+        place.content = Content::Free;
+        // A slot whose generations are used up is left alone.
+        if let Some(next) = place.generation.checked_add(1) {
+            place.generation = next;
+            self.free.push(slot);
+        }
+    }
+}
+
+pub(super) fn connection_of(slots: &mut [Slot], slot: u32) -> Option<&mut Connection> {
+    match &mut slots.get_mut(slot as usize)?.content {
+        Content::Connection(connection) => Some(connection),
+        _ => None,
+    }
+}
