@@ -1,4 +1,16 @@
-//! ASAP messages (RFC 5352 §2.2).
+//! ASAP messages (RFC 5352 §2.2): what they say. How they stand on the wire is in `codec`.
+//!
+//! ```text
+//!   | type (1) | flags (1) | message length (2) | server id (4), in two of them | parameters |
+//! ```
+//!
+//! Parameters are accepted in any order and written in that of the RFC, extensions after them,
+//! unknown ones last.
+
+mod codec;
+mod resolution_response;
+
+pub use resolution_response::ResolutionResponseBuilder;
 
 use super::capability::{Capabilities, Stamp};
 use super::operation_error::ErrorCause;
@@ -17,6 +29,12 @@ pub struct Message {
     pub body: Body,
     /// Parameters not known here, in the order they came.
     pub unknown: Box<[UnknownParameter]>,
+}
+
+impl From<Body> for Message {
+    fn from(body: Body) -> Self {
+        Self { body, unknown: Box::default() }
+    }
 }
 
 /// The fourteen ASAP messages (RFC 5352 §2.2).
@@ -142,4 +160,26 @@ pub struct HandleResolutionResponse {
     pub total: Option<u32>,
     /// Extension 0x9501.
     pub capabilities: Option<Capabilities>,
+}
+
+impl Body {
+    /// Its name in RFC 5352, for logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Registration { .. } => "ASAP_REGISTRATION",
+            Self::Deregistration { .. } => "ASAP_DEREGISTRATION",
+            Self::RegistrationResponse { .. } => "ASAP_REGISTRATION_RESPONSE",
+            Self::DeregistrationResponse { .. } => "ASAP_DEREGISTRATION_RESPONSE",
+            Self::HandleResolution { .. } => "ASAP_HANDLE_RESOLUTION",
+            Self::HandleResolutionResponse(_) => "ASAP_HANDLE_RESOLUTION_RESPONSE",
+            Self::EndpointKeepAlive { .. } => "ASAP_ENDPOINT_KEEP_ALIVE",
+            Self::EndpointKeepAliveAck { .. } => "ASAP_ENDPOINT_KEEP_ALIVE_ACK",
+            Self::EndpointUnreachable { .. } => "ASAP_ENDPOINT_UNREACHABLE",
+            Self::ServerAnnounce { .. } => "ASAP_SERVER_ANNOUNCE",
+            Self::Cookie(_) => "ASAP_COOKIE",
+            Self::CookieEcho(_) => "ASAP_COOKIE_ECHO",
+            Self::BusinessCard { .. } => "ASAP_BUSINESS_CARD",
+            Self::Error { .. } => "ASAP_ERROR",
+        }
+    }
 }

@@ -1,4 +1,16 @@
-//! ENRP messages (RFC 5353 §2).
+//! ENRP messages (RFC 5353 §2): what they say. How they stand on the wire is in `codec`.
+//!
+//! ```text
+//!   | type (1) | flags (1) | message length (2) | sender (4) | receiver (4) | parameters |
+//! ```
+//!
+//! Parameters are accepted in any order where the order means nothing (in a table the handle comes
+//! before its elements) and written in that of the RFC, extensions after them, unknown ones last.
+
+mod codec;
+mod table_response;
+
+pub use table_response::TableResponseBuilder;
 
 use super::capability::Capabilities;
 use super::operation_error::ErrorCause;
@@ -20,6 +32,13 @@ pub struct Message {
     pub body: Body,
     /// Parameters not known here, in the order they came.
     pub unknown: Box<[UnknownParameter]>,
+}
+
+impl Message {
+    /// A message with nothing unknown in it.
+    pub fn new(sender: ServerId, receiver: ServerId, body: Body) -> Self {
+        Self { sender, receiver, body, unknown: Box::default() }
+    }
 }
 
 /// The ten ENRP messages (RFC 5353 §2).
@@ -112,4 +131,22 @@ pub enum UpdateAction {
     Add,
     /// 0x0001: DEL_PE.
     Delete,
+}
+
+impl Body {
+    /// Its name in RFC 5353, for logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Presence { .. } => "ENRP_PRESENCE",
+            Self::HandleTableRequest { .. } => "ENRP_HANDLE_TABLE_REQUEST",
+            Self::HandleTableResponse { .. } => "ENRP_HANDLE_TABLE_RESPONSE",
+            Self::HandleUpdate { .. } => "ENRP_HANDLE_UPDATE",
+            Self::ListRequest => "ENRP_LIST_REQUEST",
+            Self::ListResponse { .. } => "ENRP_LIST_RESPONSE",
+            Self::InitTakeover { .. } => "ENRP_INIT_TAKEOVER",
+            Self::InitTakeoverAck { .. } => "ENRP_INIT_TAKEOVER_ACK",
+            Self::TakeoverServer { .. } => "ENRP_TAKEOVER_SERVER",
+            Self::Error { .. } => "ENRP_ERROR",
+        }
+    }
 }

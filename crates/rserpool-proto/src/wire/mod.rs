@@ -7,18 +7,38 @@
 //!   bytes -> framer -> tlv::Reader -> parameters -> asap::Message | enrp::Message
 //! ```
 
+mod address;
 pub mod asap;
 pub mod capability;
+mod cookie;
 pub mod enrp;
 mod error;
+pub mod kind;
 pub mod operation_error;
+mod pe_checksum;
+mod pe_identifier;
 pub mod policy;
 pub mod pool_element;
+mod pool_handle;
 pub mod server_information;
+pub mod tlv;
 pub mod transport;
 pub mod unknown;
 
-pub use error::DecodeError;
+pub use error::{DecodeError, MAX_REPORT_LEN, Reason, TooLong};
+
+use alloc::vec::Vec;
+use operation_error::ErrorCause;
+
+/// A message as it was understood, and what has to be said about it to its sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded<M> {
+    /// The message; to be processed.
+    pub message: M,
+    /// Unknown parameters that asked to be reported (RFC 5354 §3, class 11), for an error message.
+    /// Always empty if the message is an error itself.
+    pub reports: Vec<ErrorCause>,
+}
 
 /// Payload protocol identifier of ASAP on SCTP (RFC 5352 §8.3).
 pub const PPID_ASAP: u32 = 11;

@@ -1,7 +1,14 @@
 //! The Pool Member Selection Policy parameter in general form (RFC 5354 §3.8).
 //!
+//! ```text
+//!   |  0x8  | length |  policy number (4) |  words (4 each), or any bytes |
+//! ```
+//!
 //! Which numbers exist and what their words mean is said in [`crate::policy`], one file each.
 
+use super::error::DecodeError;
+use super::kind;
+use super::tlv::{Reader, Writer};
 use alloc::boxed::Box;
 use core::fmt;
 
@@ -12,6 +19,12 @@ pub struct PolicyNumber(pub u32);
 impl fmt::Debug for PolicyNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PolicyNumber({:#010x})", self.0)
+    }
+}
+
+impl fmt::Display for PolicyNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#010x}", self.0)
     }
 }
 
@@ -34,7 +47,7 @@ pub enum PolicyData {
         /// The words in host order.
         words: [u32; 4],
     },
-    /// Anything else, of a policy that is not known here.
+    /// Anything else, of a policy that is not known here; never what could be `Words`.
     Bytes(Box<[u8]>),
 }
 
@@ -49,11 +62,67 @@ impl PolicyParameter {
         Self { number, data: PolicyData::Words { len: words.len() as u8, words: all } }
     }
 
+    /// A policy with data as it stands on the wire.
+    pub fn from_bytes(number: PolicyNumber, bytes: &[u8]) -> Self {
+        let mut words = [0; 4];
+        let (chunks, rest) = bytes.as_chunks::<4>();
+        if chunks.len() > words.len() || !rest.is_empty() {
+            return Self { number, data: PolicyData::Bytes(bytes.into()) };
+        }
+        for (word, chunk) in words.iter_mut().zip(chunks) {
+            *word = u32::from_be_bytes(*chunk);
+        }
+        Self { number, data: PolicyData::Words { len: chunks.len() as u8, words } }
+    }
+
+    /// Reads the parameter.
+    ///
+    /// # Errors
+    /// If it is malformed; the number may be any.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.parameter(kind::POLICY, |reader| {
+            let number = PolicyNumber(reader.u32()?);
+            Ok(Self::from_bytes(number, reader.rest()))
+        })
+    }
+
+    /// Writes the parameter.
+    pub fn encode(&self, writer: &mut Writer<'_>) {
+        writer.parameter(kind::POLICY, |writer| {
+            writer.u32(self.number.0);
+            match &self.data {
+                PolicyData::Words { len, words } => {
+                    for word in words.iter().take(usize::from(*len)) {
+                        writer.u32(*word);
+                    }
+                }
+                PolicyData::Bytes(bytes) => writer.bytes(bytes),
+            }
+        });
+    }
+
     /// The words, or `None` if the data is not a row of up to four words.
     pub fn words(&self) -> Option<&[u32]> {
         match &self.data {
             PolicyData::Words { len, words } => words.get(..usize::from(*len)),
             PolicyData::Bytes(_) => None,
+        }
+    }
+}
+
+/// The policy and what it carries, as in `0x40000002 (7, 1)`.
+impl fmt::Display for PolicyParameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.number)?;
+        match (self.words(), &self.data) {
+            (Some([]), _) => Ok(()),
+            (Some([first, others @ ..]), _) => {
+                write!(f, " ({first}")?;
+                others.iter().try_for_each(|word| write!(f, ", {word}"))?;
+                f.write_str(")")
+            }
+            (None, PolicyData::Bytes(bytes)) => write!(f, " (\"{}\")", bytes.escape_ascii()),
+            (None, PolicyData::Words { .. }) => Ok(()),
         }
     }
 }
