@@ -13,6 +13,7 @@ pub mod capability;
 mod cookie;
 pub mod enrp;
 mod error;
+pub mod framer;
 pub mod kind;
 pub mod operation_error;
 mod pe_checksum;
