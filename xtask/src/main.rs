@@ -8,6 +8,7 @@
 mod ci;
 mod conformance;
 mod directions;
+mod fuzz;
 mod steps;
 
 use clap::Parser;
@@ -19,11 +20,14 @@ use std::process::ExitCode;
 enum Task {
     /// Everything a change has to pass: format, lints, docs, tests, directions, licences.
     Ci(ci::Arguments),
+    /// Runs the fuzz targets and writes what they executed to docs/FUZZING.md.
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
     let passed = match Task::parse() {
         Task::Ci(arguments) => ci::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,

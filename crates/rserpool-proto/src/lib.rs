@@ -9,6 +9,8 @@
 extern crate alloc;
 
 pub mod endpoint;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzz;
 pub mod id;
 pub mod machine;
 pub mod time;
