@@ -10,6 +10,8 @@
 mod address;
 pub mod asap;
 pub mod capability;
+#[cfg(test)]
+mod captures;
 mod cookie;
 pub mod enrp;
 mod error;
