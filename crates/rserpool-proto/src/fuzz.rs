@@ -5,6 +5,7 @@
 //! Each panics where its law is broken.
 
 use crate::id::ServerId;
+use crate::wire::framer::Framer;
 use crate::wire::operation_error::ErrorCause;
 use crate::wire::{DecodeError, Decoded, TooLong, asap, enrp};
 use alloc::string::ToString;
@@ -25,6 +26,58 @@ pub fn enrp_message(bytes: &[u8]) {
     let answer =
         |errors| enrp::Message::new(ServerId(1), ServerId::NONE, enrp::Body::Error { errors });
     message(bytes, enrp::Message::decode, enrp::Message::encode, answer);
+}
+
+/// A stream, and before it a byte that says how finely it is cut into pieces.
+///
+/// The frames are those that a walk over the whole stream finds, however it is cut; the first header
+/// that cannot be one ends the stream; no more is held than [`Framer::MAX_PENDING`].
+pub fn framer(bytes: &[u8]) {
+    let Some((&cut, stream)) = bytes.split_first() else { return };
+    let mut rest = stream;
+    let mut framer = Framer::new();
+    for mut piece in stream.chunks(usize::from(cut) + 1) {
+        while !piece.is_empty() {
+            let taken = framer.push(piece);
+            assert!(taken > 0, "a framer whose frames were all taken has room");
+            piece = piece.get(taken..).unwrap_or_default();
+            loop {
+                match framer.next_frame() {
+                    Ok(Some(frame)) => {
+                        assert_eq!(Ok(frame.len()), first_frame(rest), "the walk's next frame");
+                        assert_eq!(Some(frame), rest.get(..frame.len()));
+                        rest = rest.get(frame.len()..).unwrap_or_default();
+                    }
+                    Ok(None) => break,
+                    Err(_) => return assert_eq!(first_frame(rest), Err(NoFrame::Wrong)),
+                }
+            }
+        }
+    }
+    assert_eq!(framer.is_empty(), rest.is_empty());
+    if !rest.is_empty() {
+        assert_eq!(first_frame(rest), Err(NoFrame::Missing));
+    }
+}
+
+/// Why there is no frame at the beginning of a stretch.
+#[derive(Debug, PartialEq)]
+enum NoFrame {
+    /// Not all of it has come.
+    Missing,
+    /// It cannot be one.
+    Wrong,
+}
+
+/// How long the first frame of a stretch is: Message Length rounded up to 4.
+fn first_frame(stretch: &[u8]) -> Result<usize, NoFrame> {
+    let [_, _, high, low, ..] = *stretch else { return Err(NoFrame::Missing) };
+    let len = usize::from(u16::from_be_bytes([high, low]));
+    if len < 4 {
+        return Err(NoFrame::Wrong);
+    }
+    let len = len.next_multiple_of(4);
+    if len <= stretch.len() { Ok(len) } else { Err(NoFrame::Missing) }
 }
 
 fn message<M: Clone + Debug + PartialEq>(
@@ -124,7 +177,20 @@ mod tests {
         neighbours("enrp_message", enrp_message);
     }
 
+    #[test]
+    fn what_is_next_to_a_captured_stream_keeps_the_laws() {
+        neighbours("framer", framer);
+    }
+
     proptest! {
+        #[test]
+        fn random_streams_keep_the_laws(
+            cut in any::<u8>(),
+            messages in prop::collection::vec(framed(), 0..20),
+        ) {
+            framer(&[&[cut][..], &messages.concat()].concat());
+        }
+
         #[test]
         fn random_messages_keep_the_laws(bytes in framed()) {
             asap_message(&bytes);
