@@ -43,9 +43,9 @@ fn echo(channel: Channel, limits: Limits) -> Server {
     let socket = driver::listen(any()).unwrap();
     let address = socket.local_addr().unwrap();
     let (commands, inbox) = mpsc::channel(1);
-    let mut driver = Driver::new(Echo::default(), inbox, limits);
+    let metrics = Arc::<Metrics>::default();
+    let mut driver = Driver::new(Echo::default(), inbox, limits, metrics.clone());
     driver.add_listener(channel, socket);
-    let metrics = driver.metrics();
     Server { address, commands, metrics, task: tokio::spawn(driver.run()) }
 }
 
@@ -263,7 +263,7 @@ impl Strings {
         let puppet = Puppet { outputs: VecDeque::new(), inputs: heard, timeout: None };
         let socket = driver::listen(any()).unwrap();
         let address = socket.local_addr().unwrap();
-        let mut driver = Driver::new(puppet, inbox, Limits::default());
+        let mut driver = Driver::new(puppet, inbox, Limits::default(), Arc::default());
         driver.add_listener(Channel::Asap, socket);
         Self { commands, inputs, address, task: tokio::spawn(driver.run()) }
     }

@@ -61,6 +61,10 @@ pub trait Hosted: Send {
 
     /// Hears an event of the machine.
     fn on_event(&mut self, now: Instant, event: <Self::Machine as Machine>::Event);
+
+    /// Hears that inputs and commands were handled and the machine is drained. Does nothing unless
+    /// written otherwise.
+    fn on_turn(&mut self) {}
 }
 
 /// Bounds of a driver.
@@ -125,6 +129,7 @@ struct Attempt {
 /// ```
 /// use rserpool::driver::{self, Driver, Echo, Limits};
 /// use rserpool::proto::machine::Channel;
+/// use std::sync::Arc;
 /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -132,7 +137,7 @@ struct Attempt {
 /// let socket = driver::listen("127.0.0.1:0".parse()?)?;
 /// let address = socket.local_addr()?;
 /// let (commands, inbox) = tokio::sync::mpsc::channel(1);
-/// let mut driver = Driver::new(Echo::default(), inbox, Limits::default());
+/// let mut driver = Driver::new(Echo::default(), inbox, Limits::default(), Arc::default());
 /// driver.add_listener(Channel::Asap, socket);
 /// let task = tokio::spawn(driver.run());
 ///
@@ -181,15 +186,20 @@ pub struct Driver<H: Hosted> {
 
 impl<H: Hosted> Driver<H> {
     /// Prepares to run a machine; commands come by `commands`, and when its last sender is gone
-    /// the driver closes everything and ends.
+    /// the driver closes everything and ends. It counts in `metrics`.
     ///
     /// # Panics
     /// Outside a tokio runtime with time and net enabled.
-    pub fn new(host: H, commands: mpsc::Receiver<H::Command>, limits: Limits) -> Self {
+    pub fn new(
+        host: H,
+        commands: mpsc::Receiver<H::Command>,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             host,
             limits,
-            metrics: Arc::default(),
+            metrics,
             commands,
             now: now(),
             ready: Arc::default(),
@@ -208,11 +218,6 @@ impl<H: Hosted> Driver<H> {
             armed: None,
             ending: None,
         }
-    }
-
-    /// What it counts.
-    pub fn metrics(&self) -> Arc<Metrics> {
-        self.metrics.clone()
     }
 
     /// Accepts associations of a channel on a socket (see [`listen`]).
@@ -247,6 +252,7 @@ impl<H: Hosted> Driver<H> {
             }
         }
         self.flush_all();
+        self.host.on_turn();
 
         if let Some(until) = self.ending
             && (self.open == 0 || until <= self.now)
