@@ -295,9 +295,9 @@ async fn two_drivers_connect_talk_and_part() {
     let Heard::Connected(theirs, None, _) = there.heard().await else { panic!() };
 
     // Sent at once, though the association is given up right behind it.
-    here.put_out(Output::Transmit { assoc, ppid: 11, bytes: message(9) }).await;
+    here.put_out(Output::Transmit { assoc, ppid: 11, bytes: message(12) }).await;
     here.put_out(Output::Disconnect { assoc }).await;
-    assert_eq!(there.heard().await, Heard::Received(theirs, message(9)));
+    assert_eq!(there.heard().await, Heard::Received(theirs, message(12)));
     assert_eq!(there.heard().await, Heard::Closed(theirs, CloseReason::Finished));
 
     here.put_out(connect(8, to)).await;

@@ -11,6 +11,25 @@
 use super::tlv::{MAX_MESSAGE_LEN, MESSAGE_HEADER_LEN, padded};
 use alloc::vec::Vec;
 
+/// Length of the longest frame: the greatest Message Length, rounded up.
+pub const MAX_FRAME_LEN: usize = 0x1_0000;
+
+/// Length of the frame that `bytes` begin with, padding included, be it all there or not; `None` if
+/// there is too little of it to say. For those who cut frames out of a buffer of their own.
+///
+/// # Errors
+/// [`FrameError`] if this is not the beginning of a message.
+pub fn frame_len(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
+    let Some(&[_, _, high, low]) = bytes.first_chunk() else {
+        return Ok(None);
+    };
+    let stated = u16::from_be_bytes([high, low]);
+    if usize::from(stated) < MESSAGE_HEADER_LEN {
+        return Err(FrameError { stated });
+    }
+    Ok(Some(padded(stated.into())))
+}
+
 /// Collects bytes until they are a frame.
 ///
 /// ```
@@ -94,15 +113,7 @@ impl Framer {
     }
 
     fn frame_len(&self) -> Result<Option<usize>, FrameError> {
-        let header = self.buffer.get(self.start..).and_then(|rest| rest.first_chunk());
-        let Some(&[_, _, high, low]) = header else {
-            return Ok(None);
-        };
-        let stated = u16::from_be_bytes([high, low]);
-        if usize::from(stated) < MESSAGE_HEADER_LEN {
-            return Err(FrameError { stated });
-        }
-        Ok(Some(padded(stated.into())))
+        frame_len(self.buffer.get(self.start..).unwrap_or_default())
     }
 
     /// Starts anew, and gives a large buffer back: most of thousands of connections are idle.

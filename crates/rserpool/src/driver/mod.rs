@@ -17,7 +17,6 @@
 mod clock;
 mod connection;
 mod echo;
-mod framing;
 mod ready;
 mod socket;
 mod traffic;
@@ -30,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::proto::id::AssociationId;
 use crate::proto::machine::{AttemptId, Channel, Input, Locator, Machine, Output};
 use crate::proto::time::Instant;
+use crate::proto::wire::framer::MAX_FRAME_LEN;
 use connection::{Content, Slot};
 use ready::Ready;
 use std::collections::{BTreeMap, VecDeque};
@@ -212,7 +212,7 @@ impl<H: Hosted> Driver<H> {
             dirty: Vec::new(),
             pending: VecDeque::new(),
             lingering: VecDeque::new(),
-            buffer: vec![0; framing::MAX_FRAME + Turn::BYTES],
+            buffer: vec![0; MAX_FRAME_LEN + Turn::BYTES],
             spare: Vec::new(),
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: None,

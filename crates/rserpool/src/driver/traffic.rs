@@ -2,11 +2,12 @@
 
 use super::connection::{self, Connection, Content, Slot};
 use super::ready::Signal;
-use super::{ACCEPT_PAUSE, Attempt, Driver, Hosted, LINGER, Turn, framing, socket};
+use super::{ACCEPT_PAUSE, Attempt, Driver, Hosted, LINGER, Turn, socket};
 use crate::proto::id::AssociationId;
 use crate::proto::machine::{
     AttemptId, Channel, CloseReason, Identity, Input, Locator, Machine, TransportKind,
 };
+use crate::proto::wire::framer::frame_len;
 use crate::proto::wire::{PPID_ASAP, PPID_ENRP};
 use std::io;
 use std::task::{Context, Poll, Waker};
@@ -276,22 +277,22 @@ impl<H: Hosted> Driver<H> {
         let (mut done, mut messages) = (0, 0);
         let fed = loop {
             let rest = bytes.get(done..).unwrap_or_default();
-            let frame = match framing::next(rest) {
-                Ok(Some(frame)) => frame,
+            let length = match frame_len(rest) {
+                Ok(Some(length)) => length,
                 Ok(None) => break Fed::Some(done),
-                Err(()) => {
-                    debug!(%assoc, "what came is not a message");
+                Err(error) => {
+                    debug!(%assoc, %error, "what came is not a message");
                     self.metrics.associations_malformed_total.add(1);
                     self.lose(slot, CloseReason::Malformed);
                     self.settle();
                     break Fed::Gone;
                 }
             };
-            let message = rest.get(..frame.message).unwrap_or_default();
+            let Some(message) = rest.get(..length) else { break Fed::Some(done) };
             let input = Input::Received { assoc, ppid, bytes: message };
             self.host.machine().handle_input(self.now, input);
             self.settle();
-            done += frame.total;
+            done += length;
             messages += 1;
             match connection_of(&mut self.slots, slot) {
                 Some(connection) if connection.assoc != assoc || connection.closing => {
