@@ -1,5 +1,23 @@
-//! Reliable Server Pooling for tokio.
+//! Reliable Server Pooling (RFC 5351) for tokio.
+//!
+//! Servers of one kind form a *pool*, and clients name the pool instead of a server. Registrars
+//! know who is in which pool; there may be several, and each can serve alone.
+//!
+//! ```text
+//!   PoolElement --registers--> registrar <--resolves-- PoolUser
+//!    (a server)                                       (a client)
+//!        ^------------- the application's own protocol ---'
+//! ```
+//!
+//! * [`PoolElement`] keeps a server in its pool, whatever happens to registrars.
+//! * [`PoolUser`] finds servers of a pool by the pool's policy.
+//! * [`table`] reads all that a registrar knows.
+//! * [`driver`] is what they run on, and [`proto`] all that needs no input or output.
+//!
+//! Everything runs on the tokio runtime it is started on, be it of one thread or many, as one task
+//! each. Logs are [`tracing`]'s, with the fields `handle`, `pe`, `server`, `assoc`.
 #![forbid(unsafe_code)]
+
 pub use rserpool_proto as proto;
 
 pub mod driver;
@@ -7,6 +25,7 @@ pub mod metrics;
 pub mod pool_element;
 pub mod pool_user;
 mod seed;
+pub mod table;
 
 pub use pool_element::PoolElement;
 pub use pool_user::PoolUser;
