@@ -14,5 +14,6 @@ pub mod fuzz;
 pub mod id;
 pub mod machine;
 pub mod time;
+pub mod timer;
 pub mod timers;
 pub mod wire;
