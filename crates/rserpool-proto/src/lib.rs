@@ -13,6 +13,7 @@ pub mod endpoint;
 pub mod fuzz;
 pub mod id;
 pub mod machine;
+pub mod policy;
 pub mod time;
 pub mod timer;
 pub mod timers;

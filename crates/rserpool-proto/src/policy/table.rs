@@ -1,0 +1,367 @@
+//! The one table of policies: numbers, names, words, and what makes them.
+
+use super::user::{self, Candidate, Turn};
+use super::{Dice, Policy, PolicyNumber, PolicyParameter, round_robin};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// A policy: how it is called, what it carries, and its two sides.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyKind {
+    /// Its number on the wire (RFC 5356 §7.1); 0 and 0x40000000 are no policies.
+    pub number: PolicyNumber,
+    /// Its name on the command line and in labels: lower case, words joined by hyphens.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// The words an element registers with, in wire order.
+    pub words: &'static [Word],
+    /// Makes the registrar side for a new pool.
+    pub create: fn() -> Box<dyn Policy>,
+    /// The user side: which of an answer's elements to take, by its position; `None` if none is
+    /// usable.
+    pub pick: fn(&mut Turn, &mut dyn Iterator<Item = Candidate<'_>>, &mut Dice) -> Option<usize>,
+}
+
+/// One word of a policy's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it is if nobody says.
+    pub default: u32,
+    /// What it means, in one line.
+    pub help: &'static str,
+}
+
+/// The policies known to a program.
+///
+/// Cheap to clone. By default those of RFC 5356.
+#[derive(Clone, Debug)]
+pub struct PolicyTable {
+    kinds: Arc<[PolicyKind]>,
+}
+
+impl Default for PolicyTable {
+    fn default() -> Self {
+        Self::builtin()
+    }
+}
+
+impl PolicyTable {
+    /// The nine policies of RFC 5356, by number.
+    pub fn builtin() -> Self {
+        Self { kinds: Arc::new(BUILTIN) }
+    }
+
+    /// This table and one policy more.
+    ///
+    /// # Errors
+    /// [`InvalidPolicy::Taken`] if its number is reserved (RFC 5356 §7.1) or known already, or its
+    /// name is; [`InvalidPolicy::TooManyWords`] if it has more than four words.
+    pub fn with(self, kind: PolicyKind) -> Result<Self, InvalidPolicy> {
+        let reserved = is_reserved(kind.number);
+        if reserved || self.by_number(kind.number).is_some() || self.by_name(kind.name).is_some() {
+            return Err(InvalidPolicy::Taken { number: kind.number, name: kind.name });
+        }
+        if kind.words.len() > MAX_WORDS {
+            return Err(InvalidPolicy::TooManyWords { name: kind.name });
+        }
+        let mut kinds: Vec<_> = self.kinds.to_vec();
+        kinds.push(kind);
+        Ok(Self { kinds: kinds.into() })
+    }
+
+    /// All policies, the builtin ones first.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &PolicyKind> {
+        self.kinds.iter()
+    }
+
+    /// The policy of a number, or `None` if it is not known.
+    pub fn by_number(&self, number: PolicyNumber) -> Option<&PolicyKind> {
+        self.kinds.iter().find(|kind| kind.number == number)
+    }
+
+    /// The policy of a name, or `None` if it is not known.
+    pub fn by_name(&self, name: &str) -> Option<&PolicyKind> {
+        self.kinds.iter().find(|kind| kind.name == name)
+    }
+
+    /// The policy that answers for a number: its own, or round robin if it is not known, which
+    /// "MUST be supported by all RSerPool components" (RFC 5356 §4.1.1).
+    pub fn answering(&self, number: PolicyNumber) -> &PolicyKind {
+        self.by_number(number).unwrap_or(&ROUND_ROBIN)
+    }
+
+    /// The parameter for a policy by name and some of its words by name, the others by default.
+    ///
+    /// # Errors
+    /// [`InvalidPolicy::UnknownName`] or [`InvalidPolicy::UnknownWord`], which say what there is.
+    pub fn parameter(
+        &self,
+        name: &str,
+        words: &[(&str, u32)],
+    ) -> Result<PolicyParameter, InvalidPolicy> {
+        let kind = self.by_name(name).ok_or_else(|| InvalidPolicy::UnknownName {
+            name: name.into(),
+            known: self.kinds.iter().map(|kind| kind.name).collect(),
+        })?;
+        let mut values: Vec<u32> = kind.words.iter().map(|word| word.default).collect();
+        for &(word, value) in words {
+            let place = kind.words.iter().zip(&mut values).find(|(known, _)| known.name == word);
+            *place
+                .ok_or_else(|| InvalidPolicy::UnknownWord {
+                    policy: kind.name,
+                    word: word.into(),
+                    known: kind.words.iter().map(|word| word.name).collect(),
+                })?
+                .1 = value;
+        }
+        Ok(PolicyParameter::new(kind.number, &values))
+    }
+
+    /// Whether the parameter's number may be used and its data is what that policy carries.
+    ///
+    /// Of a policy that is not known nothing is asked.
+    pub fn accepts(&self, parameter: &PolicyParameter) -> bool {
+        if is_reserved(parameter.number) {
+            return false;
+        }
+        match self.by_number(parameter.number) {
+            Some(kind) => parameter.words().is_some_and(|words| words.len() == kind.words.len()),
+            None => true,
+        }
+    }
+
+    /// The parameter in words: `least-used load=3`, or the number in hexadecimal.
+    pub fn describe<'a>(&'a self, parameter: &'a PolicyParameter) -> impl fmt::Display + 'a {
+        Description { kind: self.by_number(parameter.number), parameter }
+    }
+}
+
+/// Why there is no such policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPolicy {
+    /// No policy has this name.
+    #[error("there is no policy `{name}`; there are {}", List(known))]
+    UnknownName {
+        /// What was asked for.
+        name: Box<str>,
+        /// What there is.
+        known: Vec<&'static str>,
+    },
+    /// The policy has no such word.
+    #[error("policy {policy} has no {word}; it has {}", List(known))]
+    UnknownWord {
+        /// The policy.
+        policy: &'static str,
+        /// What was given for it.
+        word: Box<str>,
+        /// What it has.
+        known: Vec<&'static str>,
+    },
+    /// A policy to be added has a number or name that is taken or reserved.
+    #[error("policy {name} cannot be added: its name or number {:#010x} is taken or reserved", number.0)]
+    Taken {
+        /// Its number.
+        number: PolicyNumber,
+        /// Its name.
+        name: &'static str,
+    },
+    /// A policy to be added has more than four words.
+    #[error("policy {name} cannot be added: it has more than {MAX_WORDS} words")]
+    TooManyWords {
+        /// Its name.
+        name: &'static str,
+    },
+}
+
+/// RFC 5356 §7.1: two values that are no policies.
+fn is_reserved(number: PolicyNumber) -> bool {
+    matches!(number.0, 0 | 0x4000_0000)
+}
+
+struct Description<'a> {
+    kind: Option<&'a PolicyKind>,
+    parameter: &'a PolicyParameter,
+}
+
+impl fmt::Display for Description<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(kind) = self.kind else {
+            return write!(f, "policy {:#010x}", self.parameter.number.0);
+        };
+        f.write_str(kind.name)?;
+        for (word, value) in kind.words.iter().zip(self.parameter.words().unwrap_or(&[])) {
+            write!(f, " {}={value}", word.name)?;
+        }
+        Ok(())
+    }
+}
+
+struct List<'a>(&'a [&'static str]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        for (position, name) in self.0.iter().enumerate() {
+            let separator = if position == 0 { "" } else { ", " };
+            write!(f, "{separator}{name}")?;
+        }
+        Ok(())
+    }
+}
+
+/// As many as [`PolicyData::Words`](super::PolicyData::Words) holds.
+const MAX_WORDS: usize = 4;
+
+const WEIGHT: Word = Word {
+    name: "weight",
+    default: 1,
+    help: "Capacity relative to the other elements of the pool; 0 is never selected",
+};
+const PRIORITY: Word = Word { name: "priority", default: 0, help: "Higher is selected first" };
+const LOAD: Word =
+    Word { name: "load", default: 0, help: "Load now, from 0 (idle) to 4294967295 (full)" };
+const DEGRADATION: Word =
+    Word { name: "degradation", default: 0, help: "How much one more user adds to the load" };
+
+const ROUND_ROBIN: PolicyKind = PolicyKind {
+    number: PolicyNumber(1),
+    name: "round-robin",
+    summary: "one element after the other",
+    words: &[],
+    create: round_robin::create,
+    pick: user::in_turn,
+};
+
+const BUILTIN: [PolicyKind; 9] = [
+    ROUND_ROBIN,
+    PolicyKind {
+        number: PolicyNumber(2),
+        name: "weighted-round-robin",
+        summary: "one after the other, each as often as its weight says",
+        words: &[WEIGHT],
+        create: round_robin::create,
+        pick: user::in_turn,
+    },
+    PolicyKind {
+        number: PolicyNumber(3),
+        name: "random",
+        summary: "any element, each as likely",
+        words: &[],
+        create: round_robin::create,
+        pick: user::at_random,
+    },
+    PolicyKind {
+        number: PolicyNumber(4),
+        name: "weighted-random",
+        summary: "any element, each as likely as its weight says",
+        words: &[WEIGHT],
+        create: round_robin::create,
+        pick: user::at_random,
+    },
+    PolicyKind {
+        number: PolicyNumber(5),
+        name: "priority",
+        summary: "the elements of highest priority",
+        words: &[PRIORITY],
+        create: round_robin::create,
+        pick: user::by_priority,
+    },
+    PolicyKind {
+        number: PolicyNumber(0x4000_0001),
+        name: "least-used",
+        summary: "the elements of lowest load",
+        words: &[LOAD],
+        create: round_robin::create,
+        pick: user::in_order,
+    },
+    PolicyKind {
+        number: PolicyNumber(0x4000_0002),
+        name: "least-used-degradation",
+        summary: "lowest load, where every selection since the registration adds to the load",
+        words: &[LOAD, DEGRADATION],
+        create: round_robin::create,
+        pick: user::in_order,
+    },
+    PolicyKind {
+        number: PolicyNumber(0x4000_0003),
+        name: "priority-least-used",
+        summary: "lowest load after one more user has been taken on",
+        words: &[LOAD, DEGRADATION],
+        create: round_robin::create,
+        pick: user::in_order,
+    },
+    PolicyKind {
+        number: PolicyNumber(0x4000_0004),
+        name: "randomized-least-used",
+        summary: "any element, each as likely as the load it has left",
+        words: &[LOAD],
+        create: round_robin::create,
+        pick: user::at_random,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn the_table_has_the_nine_policies_of_the_rfc_with_their_words() {
+        // RFC 5356 §7.1
+        let table = PolicyTable::builtin();
+        let numbers: Vec<_> = table.iter().map(|kind| (kind.number.0, kind.words.len())).collect();
+        let adaptive = 0x4000_0000;
+        assert_eq!(
+            numbers,
+            [
+                (1, 0),
+                (2, 1),
+                (3, 0),
+                (4, 1),
+                (5, 1),
+                (adaptive + 1, 1),
+                (adaptive + 2, 2),
+                (adaptive + 3, 2),
+                (adaptive + 4, 1)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_policy_is_named_with_its_words_and_says_what_is_wrong_with_them() {
+        let table = PolicyTable::builtin();
+        let parameter = table.parameter("least-used-degradation", &[("load", 7)]).unwrap();
+        assert_eq!(parameter, PolicyParameter::new(PolicyNumber(0x4000_0002), &[7, 0]));
+        assert_eq!(
+            table.describe(&parameter).to_string(),
+            "least-used-degradation load=7 degradation=0"
+        );
+        assert_eq!(
+            table.parameter("random", &[("load", 7)]).unwrap_err().to_string(),
+            "policy random has no load; it has none"
+        );
+        let unknown = table.parameter("fastest", &[]).unwrap_err().to_string();
+        assert!(
+            unknown.starts_with("there is no policy `fastest`; there are round-robin, weighted")
+        );
+    }
+
+    #[test]
+    fn a_policy_from_outside_joins_the_table_unless_its_name_or_number_is_taken() {
+        let mine = PolicyKind { number: PolicyNumber(0xb000_1001), name: "mine", ..ROUND_ROBIN };
+        let table = PolicyTable::builtin().with(mine).unwrap();
+        assert_eq!(table.by_name("mine").unwrap().number, mine.number);
+        assert_eq!(table.answering(mine.number).name, "mine");
+        assert_eq!(table.answering(PolicyNumber(0xb000_1002)).name, "round-robin");
+        assert!(table.clone().with(mine).is_err());
+        let reserved = PolicyKind { number: PolicyNumber(0x4000_0000), name: "other", ..mine };
+        assert!(table.with(reserved).is_err());
+    }
+}
