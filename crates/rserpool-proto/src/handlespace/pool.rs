@@ -1,0 +1,290 @@
+//! Pools: a handle, a policy, seats.
+
+use super::Slot;
+use super::sums::handle_words;
+use crate::id::{PeId, PoolHandle};
+use crate::policy::{Dice, Policy, PolicyNumber, PolicyTable, Seat};
+use crate::wire::transport::{Transport, TransportUse};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::hash::Hasher;
+use core::mem::{self, Discriminant};
+use core::ops::Bound;
+use foldhash::SharedSeed;
+use foldhash::quality::FoldHasher;
+use hashbrown::HashTable;
+
+/// Servers that offer the same service under one handle.
+///
+/// Its policy, transport type and transport use are those of the first element (RFC 5352 §3.1
+/// rule 1); it ends with its last one.
+#[derive(Debug)]
+pub struct Pool {
+    handle: PoolHandle,
+    /// Sum of the handle's 16-bit words.
+    pub(super) words: u32,
+    number: PolicyNumber,
+    transport_kind: Discriminant<Transport>,
+    transport_use: TransportUse,
+    /// Orders all elements but the suspect ones.
+    policy: Box<dyn Policy>,
+    /// Orders the suspect ones, while there are any.
+    suspects: Option<Box<Suspects>>,
+    ids: BTreeMap<PeId, Slot>,
+    /// By seat; of a free seat the one freed before it.
+    slots: Vec<u32>,
+    free_seat: u32,
+}
+
+#[derive(Debug)]
+struct Suspects {
+    policy: Box<dyn Policy>,
+    len: usize,
+}
+
+/// Short name of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PoolIndex(pub(super) u32);
+
+const NONE: u32 = u32::MAX;
+
+impl Pool {
+    /// Its name.
+    pub fn handle(&self) -> &PoolHandle {
+        &self.handle
+    }
+
+    /// Number of its elements, at least one.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Never: a pool ends with its last element.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Number of its suspect elements.
+    pub fn suspects(&self) -> usize {
+        self.suspects.as_ref().map_or(0, |suspects| suspects.len)
+    }
+
+    /// Its policy.
+    pub fn policy_number(&self) -> PolicyNumber {
+        self.number
+    }
+
+    /// What its transports carry.
+    pub fn transport_use(&self) -> TransportUse {
+        self.transport_use
+    }
+
+    /// Whether a transport is of the pool's type.
+    pub(super) fn has_type_of(&self, transport: &Transport) -> bool {
+        self.transport_kind == mem::discriminant(transport)
+    }
+
+    pub(super) fn new(
+        handle: PoolHandle,
+        number: PolicyNumber,
+        transport: &Transport,
+        policies: &PolicyTable,
+    ) -> Self {
+        Self {
+            words: handle_words(&handle),
+            handle,
+            number,
+            transport_kind: mem::discriminant(transport),
+            transport_use: use_of(transport),
+            policy: (policies.answering(number).create)(),
+            suspects: None,
+            ids: BTreeMap::new(),
+            slots: Vec::new(),
+            free_seat: NONE,
+        }
+    }
+
+    pub(super) fn slot_at(&self, seat: Seat) -> Slot {
+        Slot(self.slots[seat.index()])
+    }
+
+    /// Slots in the order of identifiers, those after `after` only.
+    pub(super) fn slots_after(&self, after: Option<PeId>) -> impl Iterator<Item = Slot> {
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.ids.range((begin, Bound::Unbounded)).map(|(_, slot)| *slot)
+    }
+
+    /// The element with the lowest identifier.
+    pub(super) fn first(&self) -> Option<Slot> {
+        self.ids.first_key_value().map(|(_, slot)| *slot)
+    }
+
+    /// Gives an element a seat and a place in the policy's order.
+    pub(super) fn insert(&mut self, id: PeId, slot: Slot, words: &[u32]) -> Seat {
+        let seat = if self.free_seat == NONE {
+            self.slots.push(slot.0);
+            Seat((self.slots.len() - 1) as u32)
+        } else {
+            let seat = Seat(self.free_seat);
+            self.free_seat = mem::replace(&mut self.slots[seat.index()], slot.0);
+            seat
+        };
+        self.ids.insert(id, slot);
+        self.policy.insert(seat, words);
+        seat
+    }
+
+    pub(super) fn update(&mut self, seat: Seat, words: &[u32], suspect: bool) {
+        match &mut self.suspects {
+            Some(suspects) if suspect => suspects.policy.update(seat, words),
+            _ => self.policy.update(seat, words),
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: PeId, seat: Seat, suspect: bool) {
+        match &mut self.suspects {
+            Some(suspects) if suspect => {
+                suspects.policy.remove(seat);
+                self.one_suspect_less();
+            }
+            _ => self.policy.remove(seat),
+        }
+        self.ids.remove(&id);
+        self.slots[seat.index()] = mem::replace(&mut self.free_seat, seat.0);
+    }
+
+    pub(super) fn set_suspect(
+        &mut self,
+        policies: &PolicyTable,
+        seat: Seat,
+        words: &[u32],
+        suspect: bool,
+    ) {
+        if suspect {
+            self.policy.remove(seat);
+            let create = policies.answering(self.number).create;
+            let suspects = self
+                .suspects
+                .get_or_insert_with(|| Box::new(Suspects { policy: create(), len: 0 }));
+            suspects.policy.insert(seat, words);
+            suspects.len += 1;
+        } else if let Some(suspects) = &mut self.suspects {
+            suspects.policy.remove(seat);
+            self.policy.insert(seat, words);
+            self.one_suspect_less();
+        }
+    }
+
+    fn one_suspect_less(&mut self) {
+        if let Some(suspects) = &mut self.suspects {
+            suspects.len -= 1;
+            if suspects.len == 0 {
+                self.suspects = None;
+            }
+        }
+    }
+
+    pub(super) fn select(&mut self, dice: &mut Dice, items: usize, out: &mut Vec<Seat>) {
+        self.policy.select(dice, items, out);
+        if let Some(suspects) = &mut self.suspects {
+            let missing = items.saturating_sub(out.len());
+            suspects.policy.select(dice, missing, out);
+        }
+    }
+
+    pub(super) fn check(&self) {
+        self.policy.check();
+        if let Some(suspects) = &self.suspects {
+            suspects.policy.check();
+        }
+    }
+}
+
+/// Data only, unless it is SCTP and says otherwise (RFC 5354 §3.3-§3.7).
+pub(super) fn use_of(transport: &Transport) -> TransportUse {
+    match transport {
+        Transport::Sctp(transport) => transport.transport_use,
+        _ => TransportUse::DataOnly,
+    }
+}
+
+/// All pools by index, by handle, and in the order of handles.
+#[derive(Debug)]
+pub(super) struct Pools {
+    pools: Vec<Option<Pool>>,
+    free: Vec<PoolIndex>,
+    index: HashTable<PoolIndex>,
+    order: BTreeMap<PoolHandle, PoolIndex>,
+    shared_seed: SharedSeed,
+    seed: u64,
+}
+
+impl Pools {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            pools: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            order: BTreeMap::new(),
+            shared_seed: SharedSeed::from_u64(seed),
+            seed,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    pub(super) fn get(&self, index: PoolIndex) -> &Pool {
+        self.pools[index.0 as usize].as_ref().expect("indexes are forgotten with their pools")
+    }
+
+    pub(super) fn get_mut(&mut self, index: PoolIndex) -> &mut Pool {
+        self.pools[index.0 as usize].as_mut().expect("indexes are forgotten with their pools")
+    }
+
+    pub(super) fn find(&self, handle: &[u8]) -> Option<PoolIndex> {
+        let hash = hash_of(self.seed, &self.shared_seed, handle);
+        self.index.find(hash, |index| self.get(*index).handle.as_bytes() == handle).copied()
+    }
+
+    /// Keeps a pool of which there is no other with the same handle.
+    pub(super) fn insert(&mut self, pool: Pool) -> PoolIndex {
+        let hash = hash_of(self.seed, &self.shared_seed, pool.handle.as_bytes());
+        let index = self.free.pop().unwrap_or(PoolIndex(self.pools.len() as u32));
+        self.order.insert(pool.handle.clone(), index);
+        match self.pools.get_mut(index.0 as usize) {
+            Some(place) => *place = Some(pool),
+            None => self.pools.push(Some(pool)),
+        }
+        let Self { pools, shared_seed, seed, .. } = self;
+        self.index.insert_unique(hash, index, |index| {
+            let pool = pools[index.0 as usize].as_ref();
+            pool.map_or(0, |pool| hash_of(*seed, shared_seed, pool.handle.as_bytes()))
+        });
+        index
+    }
+
+    pub(super) fn remove(&mut self, index: PoolIndex) {
+        let Some(pool) = self.pools[index.0 as usize].take() else { return };
+        let hash = hash_of(self.seed, &self.shared_seed, pool.handle.as_bytes());
+        if let Ok(entry) = self.index.find_entry(hash, |found| *found == index) {
+            entry.remove();
+        }
+        self.order.remove(&pool.handle);
+        self.free.push(index);
+    }
+
+    /// Pools in the order of handles, those after `after` only.
+    pub(super) fn iter_after(&self, after: Option<&PoolHandle>) -> impl Iterator<Item = PoolIndex> {
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.order.range::<PoolHandle, _>((begin, Bound::Unbounded)).map(|(_, index)| *index)
+    }
+}
+
+fn hash_of(seed: u64, shared_seed: &SharedSeed, handle: &[u8]) -> u64 {
+    let mut hasher = FoldHasher::with_seed(seed, shared_seed);
+    hasher.write(handle);
+    hasher.finish()
+}

@@ -1,0 +1,356 @@
+//! Elements that register, re-register and deregister here (RFC 5352 §3.1, §3.2).
+
+use super::pool::{Pool, use_of};
+use super::{Change, ChangeKind, Element, Handlespace, Slot, Tombstone, sums};
+use crate::id::{PeId, PoolHandle, ServerId};
+use crate::policy::PolicyParameter;
+use crate::time::{Duration, Instant};
+use crate::wire::capability::Stamp;
+use crate::wire::operation_error::ErrorCause;
+use crate::wire::pool_element::PoolElement;
+use crate::wire::transport::Transport;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// Why a registration was refused. The handlespace is unchanged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegistrationError {
+    /// The pool has another policy; this one, with the values of one of its elements.
+    #[error("the pool has policy {:#010x}", pool.number.0)]
+    InconsistentPolicy {
+        /// The pool's.
+        pool: PolicyParameter,
+    },
+    /// The pool has another transport type; this transport is that of one of its elements.
+    #[error("the pool has another transport type")]
+    InconsistentTransport {
+        /// The pool's.
+        pool: Transport,
+    },
+    /// The pool has another transport use.
+    #[error("the pool uses its transport for data and control differently")]
+    InconsistentDataControl,
+    /// The policy is none, or has not the words that its number calls for.
+    #[error("the policy's values are not those of a policy {:#010x}", policy.number.0)]
+    InvalidPolicy {
+        /// As it was given.
+        policy: PolicyParameter,
+    },
+    /// The handle is longer than this scope allows.
+    #[error("the handle is longer than {max} bytes")]
+    HandleTooLong {
+        /// As it was given.
+        handle: PoolHandle,
+        /// What this scope allows, in bytes.
+        max: usize,
+    },
+    /// A limit of [`HandlespaceConfig`](super::HandlespaceConfig) is reached.
+    #[error("no room for more {what}")]
+    LackOfResources {
+        /// Of which there are enough.
+        what: &'static str,
+    },
+    /// A newer state of the element is known already: this one is late, or another element has the
+    /// same identifier.
+    #[error("a newer state of the element is known: {}.{}", known.seq, known.moves)]
+    Stale {
+        /// The stamp to be exceeded.
+        known: Stamp,
+    },
+}
+
+impl RegistrationError {
+    /// The cause to be sent (RFC 5354 §3.12).
+    pub fn cause(self) -> ErrorCause {
+        match self {
+            Self::InconsistentPolicy { pool } => ErrorCause::InconsistentPolicy(pool),
+            Self::InconsistentTransport { pool } => ErrorCause::InconsistentTransport(pool),
+            Self::InconsistentDataControl => ErrorCause::InconsistentDataControl,
+            Self::InvalidPolicy { policy } => {
+                let mut value = policy.number.0.to_be_bytes().to_vec();
+                match &policy.data {
+                    crate::wire::policy::PolicyData::Words { .. } => {
+                        let words = policy.words().unwrap_or(&[]);
+                        value.extend(words.iter().flat_map(|word| word.to_be_bytes()));
+                    }
+                    crate::wire::policy::PolicyData::Bytes(bytes) => value.extend(&**bytes),
+                }
+                ErrorCause::InvalidValues(parameter(POLICY, &value))
+            }
+            Self::HandleTooLong { handle, .. } => {
+                ErrorCause::InvalidValues(parameter(POOL_HANDLE, handle.as_bytes()))
+            }
+            Self::LackOfResources { .. } => ErrorCause::LackOfResources,
+            Self::Stale { .. } => ErrorCause::NonUniquePeId,
+        }
+    }
+
+    /// Whether the same registration may succeed later without being changed.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::LackOfResources { .. })
+    }
+}
+
+/// Parameter types of RFC 5354 §3.
+const POLICY: u16 = 0x8;
+const POOL_HANDLE: u16 = 0x9;
+
+fn parameter(kind: u16, value: &[u8]) -> Box<[u8]> {
+    let mut bytes = Vec::with_capacity(value.len() + 7);
+    bytes.extend(kind.to_be_bytes());
+    bytes.extend((value.len() as u16).saturating_add(4).to_be_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes.into()
+}
+
+impl Handlespace {
+    /// Registers an element here, or renews or changes its registration (RFC 5352 §3.1).
+    ///
+    /// The caller has put its own identifier into `element.home` and the element's address into
+    /// `element.asap_transport` (rule 4), and has checked that it may register (rule 5). `lease` is
+    /// the registration life from `now` on, `None` for ever. A stamp that the element has not given
+    /// itself is drawn here.
+    ///
+    /// # Errors
+    /// [`RegistrationError`]; nothing is changed then.
+    pub fn register(
+        &mut self,
+        now: Instant,
+        handle: &PoolHandle,
+        mut element: PoolElement,
+        lease: Option<Duration>,
+    ) -> Result<Change, RegistrationError> {
+        // Rule 5: invalid values.
+        if !self.config.policies.accepts(&element.policy) {
+            return Err(RegistrationError::InvalidPolicy { policy: element.policy });
+        }
+        let max = self.config.max_handle_len;
+        if handle.as_bytes().len() > max {
+            return Err(RegistrationError::HandleTooLong { handle: handle.clone(), max });
+        }
+        let pool_index = self.pools.find(handle.as_bytes());
+        let slot = pool_index.and_then(|pool| self.elements.find(pool, element.id));
+        if let Some(pool) = pool_index {
+            // Rules 2 and 3: the same tests for new and for known elements.
+            self.check_consistency(self.pools.get(pool), &element)?;
+        }
+        if slot.is_none() {
+            // Rule 5: lack of resources.
+            self.check_room(pool_index.map(|pool| self.pools.get(pool)))?;
+        }
+        let buried = self.tombstones.get(now, handle, element.id);
+        let known = slot.and_then(|slot| self.elements.get(slot)?.stamp());
+        element.extensions.stamp = Some(match element.extensions.stamp {
+            Some(stamp) => {
+                let late = known.filter(|&known| stamp < known);
+                let dead = buried.filter(|&buried| stamp <= buried);
+                if let Some(known) = late.or(dead) {
+                    return Err(RegistrationError::Stale { known });
+                }
+                stamp
+            }
+            None => {
+                let highest = known.max(buried).map_or(0, |stamp| stamp.seq);
+                Stamp { seq: highest.saturating_add(1), moves: 0 }
+            }
+        });
+        let until = lease.map_or(Instant::FAR_FUTURE, |lease| now + lease);
+        Ok(match slot {
+            Some(slot) => self.replace(slot, handle, element, until),
+            None => self.add(handle, element, until),
+        })
+    }
+
+    /// Removes an element for whatever reason: it deregistered, or is dead; `None` if it is not
+    /// there (RFC 5352 §3.2 has that granted all the same).
+    ///
+    /// A tombstone is left, so that late news do not bring it back.
+    pub fn remove(&mut self, now: Instant, handle: &[u8], id: PeId) -> Option<Change> {
+        let slot = self.slot(handle, id)?;
+        self.remove_slot(now, slot, Tombstone::Left)
+    }
+
+    /// As [`Handlespace::remove`], by slot.
+    pub fn remove_at(&mut self, now: Instant, slot: Slot) -> Option<Change> {
+        self.remove_slot(now, slot, Tombstone::Left)
+    }
+
+    /// As [`Handlespace::remove`], for an element that says which of its states it ends: a
+    /// deregistration older than the registration known is late and does nothing.
+    pub fn deregister(
+        &mut self,
+        now: Instant,
+        handle: &[u8],
+        id: PeId,
+        stamp: Option<Stamp>,
+    ) -> Option<Change> {
+        let slot = self.slot(handle, id)?;
+        if let Some(stamp) = stamp {
+            let element = self.elements.get_mut(slot)?;
+            if element.stamp().is_some_and(|known| known > stamp) {
+                return None;
+            }
+            self.restamp(slot, Some(stamp));
+        }
+        self.remove_slot(now, slot, Tombstone::Left)
+    }
+
+    fn check_consistency(
+        &self,
+        pool: &Pool,
+        element: &PoolElement,
+    ) -> Result<(), RegistrationError> {
+        let member = || pool.first().and_then(|slot| self.elements.get(slot));
+        if element.policy.number != pool.policy_number() {
+            let pool = member()
+                .map(Element::policy)
+                .filter(|policy| policy.number == pool.policy_number())
+                .unwrap_or_else(|| PolicyParameter::new(pool.policy_number(), &[]));
+            return Err(RegistrationError::InconsistentPolicy { pool });
+        }
+        if !pool.has_type_of(&element.user_transport) {
+            let of_pool = member().map_or(&element.user_transport, Element::user_transport);
+            return Err(RegistrationError::InconsistentTransport { pool: of_pool.clone() });
+        }
+        if use_of(&element.user_transport) != pool.transport_use() {
+            return Err(RegistrationError::InconsistentDataControl);
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_room(&self, pool: Option<&Pool>) -> Result<(), RegistrationError> {
+        let full = match pool {
+            None if self.pools.len() >= self.config.max_pools => Some("pools"),
+            Some(pool) if pool.len() >= self.config.max_elements_per_pool => {
+                Some("elements in this pool")
+            }
+            _ if self.elements.len() >= self.config.max_elements => Some("elements"),
+            _ => None,
+        };
+        full.map_or(Ok(()), |what| Err(RegistrationError::LackOfResources { what }))
+    }
+
+    /// Adds an element that is not there, and its pool if need be (rules 1 and 2).
+    pub(super) fn add(&mut self, handle: &PoolHandle, wire: PoolElement, until: Instant) -> Change {
+        let pool_index = self.pools.find(handle.as_bytes()).unwrap_or_else(|| {
+            let policies = &self.config.policies;
+            let number = wire.policy.number;
+            self.pools.insert(Pool::new(handle.clone(), number, &wire.user_transport, policies))
+        });
+        let pool = self.pools.get_mut(pool_index);
+        let mut element = Element::new(pool_index, wire, until);
+        element.digest = sums::digest(pool.handle(), &element);
+        let (id, home, digest) = (element.id(), element.home(), element.digest);
+        let slot = self.elements.insert(element);
+        let element = self.elements.get_mut(slot).expect("it has just been inserted");
+        element.seat = pool.insert(id, slot, element.words());
+        let words = pool.words + sums::id_words(id);
+        let handle = pool.handle().clone();
+        self.leases.set(slot, None, until);
+        self.count(home, words, digest);
+        Change {
+            kind: ChangeKind::Added,
+            handle,
+            id,
+            slot,
+            home,
+            previous_home: None,
+            visible: true,
+            removed: None,
+        }
+    }
+
+    /// Replaces the attributes of an element that is there (rule 3).
+    pub(super) fn replace(
+        &mut self,
+        slot: Slot,
+        handle: &PoolHandle,
+        wire: PoolElement,
+        until: Instant,
+    ) -> Change {
+        let element = self.elements.get_mut(slot).expect("the caller has found it");
+        let (previous, old_digest, old_lease) = (element.home(), element.digest, element.lease);
+        let visible = element.replace(wire, until);
+        element.digest = sums::digest(handle, element);
+        let (id, home, digest) = (element.id(), element.home(), element.digest);
+        let pool = self.pools.get_mut(element.pool);
+        pool.update(element.seat, element.words(), element.suspect());
+        let words = pool.words + sums::id_words(id);
+        let handle = pool.handle().clone();
+        self.leases.set(slot, Some(old_lease), until);
+        self.uncount(previous, words, old_digest);
+        self.count(home, words, digest);
+        Change {
+            kind: ChangeKind::Updated,
+            handle,
+            id,
+            slot,
+            home,
+            previous_home: Some(previous),
+            visible,
+            removed: None,
+        }
+    }
+
+    pub(super) fn remove_slot(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        tombstone: Tombstone,
+    ) -> Option<Change> {
+        let element = self.elements.remove(slot)?;
+        let (id, home) = (element.id(), element.home());
+        self.leases.remove(slot, element.lease);
+        let pool = self.pools.get_mut(element.pool);
+        pool.remove(id, element.seat, element.suspect());
+        let words = pool.words + sums::id_words(id);
+        let handle = pool.handle().clone();
+        if pool.is_empty() {
+            self.pools.remove(element.pool);
+        }
+        self.uncount(home, words, element.digest);
+        if let (Tombstone::Left, Some(stamp)) = (tombstone, element.stamp()) {
+            self.tombstones.insert(now, &handle, id, stamp);
+        }
+        Some(Change {
+            kind: ChangeKind::Removed,
+            handle,
+            id,
+            slot,
+            home,
+            previous_home: Some(home),
+            visible: true,
+            removed: Some(Box::new(element.to_wire())),
+        })
+    }
+
+    /// Gives an element another stamp; its digest follows.
+    pub(super) fn restamp(&mut self, slot: Slot, stamp: Option<Stamp>) {
+        let Some(element) = self.elements.get_mut(slot) else { return };
+        let pool = self.pools.get(element.pool);
+        element.set_stamp(stamp);
+        let digest = sums::digest(pool.handle(), element);
+        let old = core::mem::replace(&mut element.digest, digest);
+        let (home, words) = (element.home(), pool.words + sums::id_words(element.id()));
+        self.uncount(home, words, old);
+        self.count(home, words, digest);
+    }
+
+    pub(super) fn count(&mut self, home: ServerId, words: u32, digest: u64) {
+        let sums = self.sums.entry(home).or_default();
+        sums.words += u64::from(words);
+        sums.digest = sums.digest.wrapping_add(digest);
+        sums.elements += 1;
+    }
+
+    pub(super) fn uncount(&mut self, home: ServerId, words: u32, digest: u64) {
+        let Some(sums) = self.sums.get_mut(&home) else { return };
+        sums.words -= u64::from(words);
+        sums.digest = sums.digest.wrapping_sub(digest);
+        sums.elements -= 1;
+        if sums.elements == 0 {
+            self.sums.remove(&home);
+        }
+    }
+}
