@@ -8,6 +8,8 @@
 //! ```
 
 mod address;
+#[cfg(any(test, feature = "proptest"))]
+pub mod arbitrary;
 pub mod asap;
 pub mod capability;
 #[cfg(test)]
