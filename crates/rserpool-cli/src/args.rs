@@ -1,7 +1,9 @@
 //! Flags that several commands share.
 
+use crate::failure::Failure;
 use clap::{Args, ValueEnum};
-use rserpool::proto::machine::Locator;
+use rserpool::proto::machine::{Locator, TransportKind};
+use rserpool::proto::timers::Preset;
 
 /// Where registrars are.
 #[derive(Clone, Debug, Args)]
@@ -16,6 +18,23 @@ pub(crate) struct RegistrarFlags {
         default_value = "tcp://127.0.0.1:3863"
     )]
     pub(crate) registrars: Vec<Locator>,
+}
+
+impl RegistrarFlags {
+    /// The registrars, all of them reached in a way that works here.
+    pub(crate) fn locators(&self) -> Result<Vec<Locator>, Failure> {
+        only_tcp("--registrar", &self.registrars)?;
+        Ok(self.registrars.clone())
+    }
+}
+
+/// Refuses what cannot be reached or served here.
+pub(crate) fn only_tcp(flag: &str, locators: &[Locator]) -> Result<(), Failure> {
+    match locators.iter().find(|locator| locator.transport != TransportKind::Tcp) {
+        None => Ok(()),
+        Some(locator) => Err(Failure::usage(format!("{flag} {locator}: SCTP is not there yet"))
+            .next("registrars, elements and users speak over TCP: write tcp://")),
+    }
 }
 
 /// How long things are waited for.
@@ -38,23 +57,12 @@ pub(crate) enum Timers {
     Realtime,
 }
 
-/// Which policy picks elements, and this element's values for it.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Policy")]
-pub(crate) struct PolicyFlags {
-    /// How the pool picks its elements (RFC 5356); all elements of a pool have the same policy
-    #[arg(long, value_name = "NAME", default_value = "round-robin")]
-    pub(crate) policy: String,
-    /// How many times as often as an element of weight 1 this one is picked
-    #[arg(long, value_name = "N")]
-    pub(crate) weight: Option<u32>,
-    /// Elements of higher priority are picked first
-    #[arg(long, value_name = "N")]
-    pub(crate) priority: Option<u32>,
-    /// How loaded this element is: 0% to 100%
-    #[arg(long, value_name = "PERCENT")]
-    pub(crate) load: Option<String>,
-    /// How much its load counts as grown each time it is picked: 0% to 100%
-    #[arg(long, value_name = "PERCENT")]
-    pub(crate) degradation: Option<String>,
+impl From<Timers> for Preset {
+    fn from(timers: Timers) -> Self {
+        match timers {
+            Timers::Rfc => Self::Rfc,
+            Timers::Default => Self::Default,
+            Timers::Realtime => Self::Realtime,
+        }
+    }
 }

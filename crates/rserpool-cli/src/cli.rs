@@ -37,7 +37,7 @@ pub(crate) enum Command {
     /// Keep the pools: the server that elements register with and users ask
     Registrar(registrar::Args),
     /// Make a server, unmodified, an element of a pool
-    Element(element::Args),
+    Element(Box<element::Args>),
     /// Let clients that know nothing of pools use one
     Proxy(proxy::Args),
     /// Ask for elements of a pool, picked by its policy

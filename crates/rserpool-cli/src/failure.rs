@@ -11,11 +11,11 @@ pub(crate) enum Failure {
     Usage(Report),
     /// It could not be done: exit code 1.
     Failed(Report),
-    /// The supervised command ended by itself: its own exit code.
+    /// A supervised server ended by itself, or we were interrupted: as a shell would say it.
     Command {
         /// What happened.
         report: Report,
-        /// What it ended with; 128 + the number of the signal that ended it.
+        /// The server's exit code; 128 + the number of the signal that ended it, or us.
         code: u8,
     },
     /// Whoever read our output has gone away: nothing to say, and nothing wrong.
@@ -42,6 +42,12 @@ impl Failure {
         Self::Usage(Report { message: message.to_string(), next: None })
     }
 
+    /// Told to stop a second time while stopping in order.
+    pub(crate) fn interrupted() -> Self {
+        let message = "stopped at once: not everything was ended in order".into();
+        Self::Command { report: Report { message, next: None }, code: 130 }
+    }
+
     /// Adds what to do next.
     pub(crate) fn next(mut self, next: impl fmt::Display) -> Self {
         match &mut self {
@@ -51,6 +57,16 @@ impl Failure {
             Self::BrokenPipe => {}
         }
         self
+    }
+
+    /// What happened.
+    pub(crate) fn message(&self) -> &str {
+        match self {
+            Self::Usage(report) | Self::Failed(report) | Self::Command { report, .. } => {
+                &report.message
+            }
+            Self::BrokenPipe => "whoever read the output has gone away",
+        }
     }
 
     /// Says it on stderr and gives the exit code.

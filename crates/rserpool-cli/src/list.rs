@@ -1,18 +1,79 @@
 //! Shows the pools of a registrar: `rserpool list`.
 
+use crate::args::only_tcp;
 use crate::failure::Failure;
+use crate::output::{self, OutputFlags};
 use crate::signals::Stop;
+use crate::view::{self, PoolView};
+use rserpool::proto::id::PoolHandle;
+use rserpool::proto::machine::Locator;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Only this pool
+    pool: Option<PoolHandle>,
+    #[command(flatten)]
+    enrp: EnrpFlag,
+    #[command(flatten)]
+    output: OutputFlags,
+}
+
+/// Where the handlespace of a registrar can be read.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct EnrpFlag {
+    /// Where the registrar serves other registrars; they alone are shown whole pools
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "RSERPOOL_ENRP",
+        default_value = "tcp://127.0.0.1:9901"
+    )]
+    enrp: Locator,
+}
 
 const EXAMPLES: &str = "\
+All elements are shown, in the order of their identifiers; nothing is used by looking.
+
 Examples:
-  rserpool list";
+  rserpool list
+  rserpool list web
+  rserpool list --json | jq -r '.[] | \"\\(.pool) \\(.elements | length)\"'";
 
 impl Args {
-    pub(crate) async fn run(self, _stop: &Stop) -> Result<(), Failure> {
-        Err(Failure::failed("not there yet"))
+    pub(crate) async fn run(self, stop: &Stop) -> Result<(), Failure> {
+        let pools = tokio::select! {
+            pools = self.enrp.read(self.pool.as_ref()) => pools?,
+            () = stop.requested() => return Ok(()),
+        };
+        if let (Some(handle), true) = (&self.pool, pools.is_empty()) {
+            return Err(Failure::failed(format!("there is no pool {handle}")).next(format!(
+                "`rserpool list` shows the pools there are; \
+                 `rserpool element {handle} --tcp ADDR` makes a server the first element of one"
+            )));
+        }
+        if self.output.json {
+            return output::print_json(&pools);
+        }
+        output::print(view::table(&pools))?;
+        if pools.is_empty() {
+            output::talk("there are no pools yet: `rserpool element --help` shows how to make one");
+        }
+        Ok(())
+    }
+}
+
+impl EnrpFlag {
+    /// All pools, or one of them, which may be none.
+    pub(crate) async fn read(&self, only: Option<&PoolHandle>) -> Result<Vec<PoolView>, Failure> {
+        only_tcp("--enrp", std::slice::from_ref(&self.enrp))?;
+        let table = rserpool::table::read(self.enrp.primary()).await.map_err(|error| {
+            Failure::failed(error).next(
+                "start a registrar with `rserpool registrar`, or say by --enrp where one serves \
+                 other registrars",
+            )
+        })?;
+        let wanted = table.pools.iter().filter(|pool| only.is_none_or(|only| *only == pool.handle));
+        Ok(wanted.map(|pool| PoolView::new(&pool.handle, &pool.elements)).collect())
     }
 }

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal as _;
 use std::str::FromStr as _;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -37,10 +37,8 @@ pub(crate) enum LogFormat {
 pub(crate) fn start(flags: &LogFlags, command: &Command) -> Result<(), Failure> {
     let default = if command.is_service() { "info" } else { "warn" };
     let level = flags.log_level.as_deref().unwrap_or(default);
-    let targets = Targets::from_str(level).map_err(|error| {
-        Failure::usage(format!("--log-level {level}: {error}"))
-            .next("use error, warn, info, debug or trace, or by module: info,rserpool=debug")
-    })?;
+    let targets =
+        targets(level).map_err(|error| Failure::usage(format!("--log-level: {error}")))?;
     let registry = tracing_subscriber::registry().with(targets);
     match flags.log_format.unwrap_or_default() {
         LogFormat::Text => {
@@ -61,4 +59,35 @@ pub(crate) fn start(flags: &LogFlags, command: &Command) -> Result<(), Failure> 
         }
     }
     Ok(())
+}
+
+/// Reads `info`, or `info,rserpool=debug`.
+pub(crate) fn targets(text: &str) -> Result<Targets, String> {
+    let wrong = || {
+        format!(
+            "`{text}` is not a level (off, error, warn, info, debug, trace), or levels by module \
+             like info,rserpool=debug"
+        )
+    };
+    // A single word that is no level would be taken for a module, and nothing would be logged.
+    let mut words = text.split(',').map(str::trim).filter(|part| !part.contains('='));
+    if words.any(|word| word.is_empty() || LevelFilter::from_str(word).is_err()) {
+        return Err(wrong());
+    }
+    Targets::from_str(text).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_read_alone_or_by_module_and_nothing_else_is() {
+        for good in ["info", "WARN", "off", "info,rserpool=debug", "rserpool=trace"] {
+            assert!(targets(good).is_ok(), "{good}");
+        }
+        for wrong in ["", "loud", "info,", "rserpool=loud", "debug,rserpool"] {
+            assert!(targets(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -22,11 +22,14 @@ mod generate;
 mod list;
 mod logging;
 mod output;
+mod policy;
 mod proxy;
+mod refusal;
 mod registrar;
 mod resolve;
 mod signals;
 mod units;
+mod view;
 mod watch;
 
 use clap::Parser as _;
@@ -49,7 +52,11 @@ fn run(cli: cli::Cli) -> Result<(), failure::Failure> {
         .map_err(|error| failure::Failure::failed(format!("cannot start threads: {error}")))?;
     let result = runtime.block_on(async {
         let stop = signals::Stop::on_signals()?;
-        cli.command.run(&stop).await
+        tokio::select! {
+            result = cli.command.run(&stop) => result,
+            // What a command holds, such as a server it has started, ends with it.
+            () = stop.insisted() => Err(failure::Failure::interrupted()),
+        }
     });
     // What still waits for a name or a disk is not worth waiting for.
     runtime.shutdown_background();

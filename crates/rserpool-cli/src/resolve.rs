@@ -1,18 +1,91 @@
 //! Asks for elements of a pool: `rserpool resolve`.
 
+use crate::args::{RegistrarFlags, TimerFlags};
 use crate::failure::Failure;
+use crate::output::{self, OutputFlags};
+use crate::refusal::Refusal;
 use crate::signals::Stop;
+use crate::view::{self, PoolView};
+use rserpool::proto::endpoint::pool_user::{PoolUserConfig, ResolveError};
+use rserpool::proto::id::PoolHandle;
+use rserpool::proto::machine::Locator;
+use rserpool::proto::timers::UserTimers;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Which pool
+    pool: PoolHandle,
+    /// Ask for this many elements [default: as many as the registrar chooses]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    items: Option<u32>,
+    #[command(flatten)]
+    registrars: RegistrarFlags,
+    #[command(flatten)]
+    timers: TimerFlags,
+    #[command(flatten)]
+    output: OutputFlags,
+}
 
 const EXAMPLES: &str = "\
+Elements are shown in the order of the registrar's choice. Asking counts as using: with round robin
+the next one to ask gets the next element. `rserpool list` shows a pool without using it.
+
 Examples:
-  rserpool resolve";
+  rserpool resolve web
+  rserpool resolve web --items 1 --json | jq -r '.elements[0].addresses[0]'
+  rserpool resolve web --registrar tcp://10.0.0.1:3863 --registrar tcp://10.0.0.2:3863";
 
 impl Args {
-    pub(crate) async fn run(self, _stop: &Stop) -> Result<(), Failure> {
-        Err(Failure::failed("not there yet"))
+    pub(crate) async fn run(self, stop: &Stop) -> Result<(), Failure> {
+        let registrars = self.registrars.locators()?;
+        let mut config = PoolUserConfig::new(registrars);
+        config.timers = UserTimers::preset(self.timers.timers.into());
+        config.items = self.items;
+        let user = rserpool::PoolUser::new(config);
+        let resolution = tokio::select! {
+            resolution = user.resolve(&self.pool) => resolution.map_err(failure)?,
+            () = stop.requested() => return Ok(()),
+        };
+        let mut pool =
+            PoolView::new(&resolution.handle, resolution.elements.iter().map(AsRef::as_ref));
+        pool.total = resolution.total;
+        if self.output.json {
+            return output::print_json(&pool);
+        }
+        output::print(view::table(std::slice::from_ref(&pool)))?;
+        if let Some(total) = pool.total.filter(|total| *total as usize > pool.elements.len()) {
+            output::talk(format_args!("{} of {total} elements", pool.elements.len()));
+        }
+        Ok(())
     }
+}
+
+/// Why there is no answer, and what to do next.
+pub(crate) fn failure(error: ResolveError) -> Failure {
+    match error {
+        ResolveError::UnknownPool { handle } => {
+            Failure::failed(format!("there is no pool {handle}")).next(format!(
+                "`rserpool list` shows the pools there are; \
+                 `rserpool element {handle} --tcp ADDR` makes a server the first element of one"
+            ))
+        }
+        ResolveError::NoRegistrar { registrars } => no_registrar(&registrars),
+        ResolveError::NoElement { handle } => {
+            Failure::failed(format!("no element of pool {handle} is healthy"))
+                .next(format!("see what `rserpool element {handle}` says on the servers' machines"))
+        }
+        ResolveError::Refused { handle, errors } => {
+            let refusal = Refusal::new(&handle.to_string(), &errors);
+            Failure::failed(format!("pool {handle} cannot be resolved: {}", refusal.why))
+                .next(refusal.next)
+        }
+        other @ ResolveError::TooManyRequests { .. } => Failure::failed(other),
+    }
+}
+
+fn no_registrar(registrars: &[Locator]) -> Failure {
+    let names: Vec<String> = registrars.iter().map(Locator::to_string).collect();
+    Failure::failed(format!("no registrar answers at {}", names.join(", ")))
+        .next("start one with `rserpool registrar`, or say where it is by --registrar")
 }

@@ -1,22 +1,279 @@
 //! Makes an unmodified server an element of a pool: `rserpool element`.
+//!
+//! ```text
+//!   check     one look at the server             health     what follows from looks
+//!   supervise starts, restarts, stops it         drain      whether it has connections
+//!   adopt     all of it together: joins the pool while the server is well, leaves it otherwise
+//! ```
 
+mod adopt;
 mod check;
 mod drain;
 mod health;
+mod supervise;
 
+use crate::args::{RegistrarFlags, TimerFlags};
 use crate::failure::Failure;
+use crate::policy::PolicyFlags;
 use crate::signals::Stop;
+use crate::units;
+use adopt::{Adoption, Plan};
+use check::Check;
+use rserpool::proto::endpoint::pool_element::{Health, PoolElementConfig};
+use rserpool::proto::id::{PeId, PoolHandle};
+use rserpool::proto::timers::{ElementTimers, Preset, RegistrarTimers, UserTimers};
+use rserpool::proto::wire::transport::Transport;
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+use supervise::StopSignal;
 
+/// Make a server, unmodified, an element of a pool
+///
+/// The server is looked at again and again. While it is well it is in the pool; when it is not it
+/// is taken out, at once if a connection is refused or reset, an answer is wrong or the server has
+/// ended, and after two looks without an answer in time. When it is well again it is put back.
+///
+/// The server knows nothing of it. It may run already, or be started here: see the command after
+/// `--`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Which pool
+    pool: PoolHandle,
+    /// Where the server listens
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    tcp: SocketAddr,
+    /// Where users reach it, if that is somewhere else [default: as --tcp]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    advertise: Option<SocketAddr>,
+    /// Identifier in the pool, such as 0x1234abcd [default: drawn at the start]
+    #[arg(long, value_parser = units::parse_id)]
+    id: Option<u32>,
+    #[command(flatten)]
+    registrars: RegistrarFlags,
+    #[command(flatten)]
+    timers: TimerFlags,
+    #[command(flatten)]
+    policy: PolicyFlags,
+    #[command(flatten)]
+    health: HealthFlags,
+    #[command(flatten)]
+    server: ServerFlags,
+}
+
+/// How the server is looked at.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Health")]
+struct HealthFlags {
+    /// How to see that it is well: `tcp`, `http:/path` or `command:LINE`
+    ///
+    /// `tcp` connects. It cannot see that a process is stopped or hangs: the system accepts
+    /// connections for it all the same. `http:/path` asks for that page and wants an answer of 200
+    /// to 399. `command:LINE` runs LINE by /bin/sh and wants exit code 0.
+    #[arg(long, value_name = "CHECK", default_value = "tcp")]
+    check: Check,
+    /// Time from one look to the next [default: 200ms; 40ms with --timers realtime]
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+    check_interval: Option<Duration>,
+    /// Time the server has to answer [default: 400ms; 120ms with --timers realtime]
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+    check_timeout: Option<Duration>,
+}
+
+/// How the server is started and stopped.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "The server")]
+struct ServerFlags {
+    /// After leaving the pool, wait until the server has no connection, but not longer than this
+    ///
+    /// It is kept for twice the time that users keep answers in any case (2s; 20s and 400ms with
+    /// --timers rfc and realtime), since some will still come. Then a server that was started here
+    /// is stopped; one that was not may be stopped when this command has ended.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::parse_duration)]
+    drain: Duration,
+    /// Start the server again whenever it ends
+    ///
+    /// The pause before doubles from 100ms up to 10s. Without this the command ends with the
+    /// server, and with its exit code.
+    #[arg(long, requires = "command")]
+    restart: bool,
+    /// How the server is asked to end
+    #[arg(long, value_name = "SIGNAL", value_enum, default_value_t)]
+    stop_signal: StopSignal,
+    /// How long it may take to end before it is killed
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::parse_duration)]
+    kill_after: Duration,
+    /// Start this program, with these arguments, as the server
+    ///
+    /// It must stay in the foreground. It leads a process group of its own, which ends with it.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
 
 const EXAMPLES: &str = "\
 Examples:
-  rserpool element";
+  rserpool element web --tcp 127.0.0.1:8081
+      a server that runs already, seen to be well by connecting
+
+  rserpool element web --tcp 127.0.0.1:8081 --check http:/ -- python3 -m http.server 8081
+      one that is started here, seen to be well by its answers
+
+  rserpool element web --tcp 127.0.0.1:8081 --stop-signal quit \\
+      -- nginx -c /etc/web1.conf -g 'daemon off;'
+      one that ends after the last request
+
+  rserpool element web --tcp 0.0.0.0:8081 --advertise 10.0.0.7:8081 \\
+      --policy weighted-random --weight 3
+      one that listens on all addresses and takes three times its share
+
+Ctrl-C and SIGTERM take the server out of the pool, drain and stop it; a second one does so at once.";
+
+/// Longest default time from one look to the next.
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// Longest default time that a server has to answer.
+const CHECK_TIMEOUT: Duration = Duration::from_millis(400);
+/// Shortest time from one look to the next: looking is not to become the server's main work.
+const SHORTEST_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Args {
-    pub(crate) async fn run(self, _stop: &Stop) -> Result<(), Failure> {
-        Err(Failure::failed("not there yet"))
+    pub(crate) async fn run(self, stop: &Stop) -> Result<(), Failure> {
+        Adoption::new(self.plan()?).run(stop).await
+    }
+
+    fn plan(self) -> Result<Plan, Failure> {
+        let advertised = advertised(self.tcp, self.advertise)?;
+        let preset = Preset::from(self.timers.timers);
+        // Twice in the time that a keep-alive may take to come, so that a report is at hand.
+        let RegistrarTimers { keep_alive_interval, keep_alive_timeout, .. } =
+            RegistrarTimers::preset(preset);
+        let max_age = keep_alive_interval.unwrap_or(2 * CHECK_INTERVAL);
+        let interval =
+            self.health.check_interval.unwrap_or_else(|| CHECK_INTERVAL.min(max_age / 2));
+        let timeout =
+            self.health.check_timeout.unwrap_or_else(|| CHECK_TIMEOUT.min(keep_alive_timeout));
+        if timeout.is_zero() {
+            return Err(Failure::usage("--check-timeout 0: no server answers in no time"));
+        }
+        let mut element = PoolElementConfig::new(
+            self.pool,
+            Transport::Tcp(advertised),
+            self.registrars.locators()?,
+        );
+        element.id = self.id.map(PeId);
+        element.policy = self.policy.parameter()?;
+        element.timers = ElementTimers::preset(preset);
+        element.health = Health::Reported { max_age };
+        Ok(Plan {
+            element,
+            server: reachable(self.tcp),
+            check: self.health.check,
+            interval: interval.max(SHORTEST_CHECK_INTERVAL),
+            timeout,
+            settle: 2 * UserTimers::preset(preset).stale_cache_value,
+            drain: self.server.drain,
+            command: self.server.command,
+            restart: self.server.restart,
+            stop_signal: self.server.stop_signal,
+            kill_after: self.server.kill_after,
+        })
+    }
+}
+
+/// Reads an address; says what one looks like.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() == 0 => Err("port 0 is nowhere".into()),
+        Ok(address) => Ok(address),
+        Err(_) => Err("an address has an IP address and a port, like 127.0.0.1:8081".into()),
+    }
+}
+
+/// Where users reach a server that listens on `tcp`.
+fn advertised(tcp: SocketAddr, advertise: Option<SocketAddr>) -> Result<SocketAddr, Failure> {
+    match advertise {
+        Some(advertise) if advertise.ip().is_unspecified() => Err(Failure::usage(format!(
+            "--advertise {advertise}: nobody can connect to {}",
+            advertise.ip()
+        ))
+        .next("name the address by which users reach this machine")),
+        Some(advertise) => Ok(advertise),
+        None if tcp.ip().is_unspecified() => Err(Failure::usage(format!(
+            "--tcp {tcp} says where the server listens, but not where users reach it"
+        ))
+        .next(format!(
+            "add --advertise with the address by which users reach this machine, \
+             such as --advertise 10.0.0.7:{}",
+            tcp.port()
+        ))),
+        None => Ok(tcp),
+    }
+}
+
+/// Where the server is looked at: one that listens on all addresses listens on loopback.
+fn reachable(tcp: SocketAddr) -> SocketAddr {
+    let ip = match tcp.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, tcp.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser as _;
+
+    fn plan(flags: &str) -> Result<Plan, String> {
+        let words = format!("rserpool element {flags}");
+        let cli = Cli::try_parse_from(words.split_whitespace()).map_err(|e| e.to_string())?;
+        let Command::Element(args) = cli.command else { panic!("another command") };
+        args.plan().map_err(|failure| failure.message().to_owned())
+    }
+
+    #[test]
+    fn a_server_is_advertised_where_it_listens_unless_that_is_nowhere() {
+        let plan =
+            |flags| plan(flags).map(|plan| (plan.server.to_string(), plan.element.user_transport));
+        let tcp = |text: &str| Transport::Tcp(text.parse().unwrap());
+        assert_eq!(plan("p --tcp 127.0.0.1:81"), Ok(("127.0.0.1:81".into(), tcp("127.0.0.1:81"))));
+        assert_eq!(
+            plan("p --tcp 0.0.0.0:81 --advertise 10.0.0.7:82"),
+            Ok(("127.0.0.1:81".into(), tcp("10.0.0.7:82")))
+        );
+        assert!(plan("p --tcp 0.0.0.0:81").unwrap_err().contains("not where users reach it"));
+        assert!(plan("p --tcp [::]:81").is_err());
+        assert!(plan("p --tcp 127.0.0.1:81 --advertise 0.0.0.0:81").is_err());
+        assert!(plan("p --tcp 127.0.0.1:0").is_err());
+        assert!(plan("p --tcp 8081").unwrap_err().contains("like 127.0.0.1:8081"));
+    }
+
+    #[test]
+    fn a_keep_alive_is_answered_from_a_look_not_older_than_its_interval() {
+        let age = |flags| match plan(flags).unwrap().element.health {
+            Health::Reported { max_age } => max_age.as_millis(),
+            Health::Assumed => panic!("assumed"),
+        };
+        assert_eq!(age("p --tcp 127.0.0.1:81"), 400);
+        assert_eq!(age("p --tcp 127.0.0.1:81 --timers realtime"), 80);
+        let realtime = plan("p --tcp 127.0.0.1:81 --timers realtime").unwrap();
+        assert_eq!(realtime.interval, Duration::from_millis(40));
+        assert_eq!(realtime.timeout, Duration::from_millis(120));
+    }
+
+    #[test]
+    fn the_command_is_what_follows_two_hyphens() {
+        let plan = plan("p --tcp 127.0.0.1:81 --restart -- nginx -g off --tcp").unwrap();
+        assert_eq!(plan.command, ["nginx", "-g", "off", "--tcp"].map(OsString::from));
+        assert!(super::tests::plan("p --tcp 127.0.0.1:81 --restart").is_err());
+    }
+
+    #[test]
+    fn help_says_that_a_tcp_check_cannot_see_a_stopped_process() {
+        let help = Cli::try_parse_from(["rserpool", "element", "--help"]).unwrap_err().to_string();
+        let help: String = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains("cannot see that a process is stopped"), "{help}");
     }
 }

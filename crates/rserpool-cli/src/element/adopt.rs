@@ -1,0 +1,334 @@
+//! Joins the pool while the server is well, and leaves it otherwise.
+//!
+//! ```text
+//!            server starts            well                stop, or the server ends
+//!   (start) ---------------> looking ------> in the pool ------------------------> leave
+//!                               ^               | not well: leave                    |
+//!                               `---------------'                     settle, drain, stop server
+//! ```
+
+use super::check::{Check, Verdict};
+use super::drain;
+use super::health::{Change, Health};
+use super::supervise::{self, Backoff, Server, StopSignal};
+use crate::failure::Failure;
+use crate::refusal::Refusal;
+use crate::signals::Stop;
+use rserpool::PoolElement;
+use rserpool::proto::endpoint::pool_element::{Event, PoolElementConfig};
+use std::ffi::OsString;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::process::ExitStatus;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{debug, info, warn};
+
+/// What to do, all of it checked.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) element: PoolElementConfig,
+    /// Where the server is looked at.
+    pub(super) server: SocketAddr,
+    pub(super) check: Check,
+    /// From the start of one look to that of the next.
+    pub(super) interval: Duration,
+    /// How long a look may take.
+    pub(super) timeout: Duration,
+    /// How long users may still come after the element has left.
+    pub(super) settle: Duration,
+    /// How long the server is kept at most after the element has left.
+    pub(super) drain: Duration,
+    /// What starts the server; empty if it is not ours to start.
+    pub(super) command: Vec<OsString>,
+    pub(super) restart: bool,
+    pub(super) stop_signal: StopSignal,
+    pub(super) kill_after: Duration,
+}
+
+/// A server and its membership.
+pub(super) struct Adoption {
+    plan: Plan,
+    server: Option<Server>,
+    /// When the server is started again.
+    restart_at: Option<Instant>,
+    backoff: Backoff,
+    looks: Looks,
+    health: Health,
+    /// From the first time that the server is well.
+    element: Option<PoolElement>,
+    /// Whether a registrar has ever let it in.
+    was_registered: bool,
+    /// When to try again after a refusal that may pass.
+    retry_at: Option<Instant>,
+}
+
+/// Pause before a registration that was refused for a reason that may pass is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Time between two looks at the server's connections.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
+
+impl Adoption {
+    pub(super) fn new(plan: Plan) -> Self {
+        let looks = Looks::new(&plan);
+        Self {
+            plan,
+            server: None,
+            restart_at: None,
+            backoff: Backoff::default(),
+            looks,
+            health: Health::default(),
+            element: None,
+            was_registered: false,
+            retry_at: None,
+        }
+    }
+
+    /// Runs until it is told to stop, the server ends, or the registrar refuses for good.
+    pub(super) async fn run(mut self, stop: &Stop) -> Result<(), Failure> {
+        if !self.plan.command.is_empty() {
+            self.refuse_to_start_a_second_server().await?;
+            self.server = Some(Server::start(&self.plan.command)?);
+        }
+        let result = loop {
+            tokio::select! {
+                biased;
+                () = stop.requested() => break Ok(()),
+                status = ended(&mut self.server) => {
+                    if let Some(result) = self.on_server_ended(status).await {
+                        return result;
+                    }
+                }
+                () = at(self.restart_at) => {
+                    self.restart_at = None;
+                    self.server = Some(Server::start(&self.plan.command)?);
+                    self.looks.at_once();
+                }
+                event = next_event(&mut self.element) => {
+                    if let Err(failure) = self.on_event(event).await {
+                        break Err(failure);
+                    }
+                }
+                () = at(self.retry_at) => {
+                    self.retry_at = None;
+                    if let Some(element) = &self.element && self.health.is_up() {
+                        element.reregister().await;
+                    }
+                }
+                // A server that is to be started again is not there: whatever answers in its place
+                // is another one.
+                verdict = self.looks.next(), if self.restart_at.is_none() => {
+                    self.on_look(verdict).await?;
+                }
+            }
+        };
+        self.finish().await;
+        result
+    }
+
+    /// With a server there already, its own would end at once, and we would have adopted another.
+    async fn refuse_to_start_a_second_server(&self) -> Result<(), Failure> {
+        let server = self.plan.server;
+        if Check::Tcp.look(server, self.plan.timeout).await == Verdict::Healthy {
+            return Err(Failure::failed(format!("another server listens at {server} already"))
+                .next("stop it, give --tcp another port, or leave the command out to adopt it"));
+        }
+        Ok(())
+    }
+
+    async fn on_look(&mut self, verdict: Verdict) -> Result<(), Failure> {
+        debug!(?verdict, "looked");
+        let healthy = verdict == Verdict::Healthy;
+        match self.health.saw(verdict) {
+            Some(Change::Up) => {
+                info!(server = %self.plan.server, "server is well");
+                self.join().await?;
+            }
+            Some(Change::Down(why)) => {
+                warn!(server = %self.plan.server, why, "server is not well");
+                self.leave().await;
+            }
+            None => {}
+        }
+        // What was unclear is not reported: the next look will be clearer.
+        if healthy && let Some(element) = &self.element {
+            element.report_health(true).await;
+        }
+        Ok(())
+    }
+
+    async fn on_event(&mut self, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::HealthWanted => self.looks.at_once(),
+            Event::Registered { .. } => self.was_registered = true,
+            Event::Refused { errors } => {
+                let pool = &self.plan.element.handle;
+                let refusal = Refusal::new(&pool.to_string(), &errors);
+                if !refusal.passes && !self.was_registered {
+                    let message = format!("cannot join pool {pool}: {}", refusal.why);
+                    return Err(Failure::failed(message).next(refusal.next));
+                }
+                warn!(handle = %pool, why = refusal.why, next = refusal.next, "registration refused");
+                self.retry_at = Some(Instant::now() + RETRY);
+            }
+            Event::RegistrarUnreachable => {
+                let registrars: Vec<String> =
+                    self.plan.element.registrars.iter().map(ToString::to_string).collect();
+                warn!(
+                    registrars = registrars.join(" "),
+                    next = "start one with `rserpool registrar`, or say where it is by --registrar",
+                    "not in the pool: no registrar answers; trying on"
+                );
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Gives the result of the command, or nothing if the server will be started again.
+    async fn on_server_ended(&mut self, status: ExitStatus) -> Option<Result<(), Failure>> {
+        let ran = self.server.take().map_or(Duration::ZERO, |server| server.age());
+        if self.plan.restart {
+            let pause = self.backoff.pause(ran);
+            warn!(%status, ?pause, "server has ended: it is started again after a pause");
+            self.restart_at = Some(Instant::now() + pause);
+        }
+        if self.health.saw(Verdict::Failed(status.to_string())).is_some() {
+            self.leave().await;
+        }
+        (!self.plan.restart).then(|| supervise::outcome(status))
+    }
+
+    async fn join(&mut self) -> Result<(), Failure> {
+        match &self.element {
+            Some(element) => element.reregister().await,
+            None => {
+                let element =
+                    PoolElement::start(self.plan.element.clone()).await.map_err(Failure::usage)?;
+                self.element = Some(element);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes at most as long as a registrar may take to confirm it.
+    async fn leave(&mut self) {
+        self.retry_at = None;
+        if let Some(element) = &self.element {
+            element.report_health(false).await;
+            // The library says it if nobody confirms; there is nothing else to do.
+            let _ = element.deregister().await;
+        }
+    }
+
+    /// Leaves the pool, lets the server come to the end of its connections, and stops it.
+    async fn finish(mut self) {
+        let was_in_pool = self.was_registered && self.health.is_up();
+        self.leave().await;
+        if was_in_pool {
+            let drained = drain(self.plan.server, self.plan.settle, self.plan.drain);
+            tokio::select! {
+                () = drained => {}
+                status = ended(&mut self.server) => {
+                    info!(%status, "server has ended by itself");
+                    self.server = None;
+                }
+            }
+        }
+        if let Some(server) = self.server {
+            let status = server.stop(self.plan.stop_signal.into(), self.plan.kill_after).await;
+            info!(%status, "server stopped");
+        }
+    }
+}
+
+/// Waits until users have forgotten the server and its connections have ended, but no longer than
+/// `limit`.
+async fn drain(server: SocketAddr, settle: Duration, limit: Duration) {
+    let deadline = Instant::now() + limit;
+    info!(?settle, ?limit, "draining; again Ctrl-C or SIGTERM ends it at once");
+    sleep(settle.min(limit)).await;
+    loop {
+        match drain::connections(server) {
+            Some(0) => return info!("drained: the server has no connection"),
+            None => return info!("drained: this system does not show connections"),
+            Some(connections) if Instant::now() >= deadline => {
+                return warn!(connections, "drained for as long as allowed: some are left");
+            }
+            Some(_) => sleep(DRAIN_INTERVAL).await,
+        }
+    }
+}
+
+async fn ended(server: &mut Option<Server>) -> ExitStatus {
+    match server {
+        Some(server) => server.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_event(element: &mut Option<PoolElement>) -> Event {
+    match element {
+        Some(element) => match element.next_event().await {
+            Some(event) => event,
+            // Its task ends with the runtime, and so do we.
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Looks at the server, one after the other.
+struct Looks {
+    check: Check,
+    server: SocketAddr,
+    interval: Duration,
+    timeout: Duration,
+    /// When the next one begins.
+    due: Instant,
+    /// The one under way.
+    look: Option<Pin<Box<dyn Future<Output = Verdict> + Send>>>,
+}
+
+impl Looks {
+    fn new(plan: &Plan) -> Self {
+        Self {
+            check: plan.check.clone(),
+            server: plan.server,
+            interval: plan.interval,
+            timeout: plan.timeout,
+            due: Instant::now(),
+            look: None,
+        }
+    }
+
+    /// The next one does not wait. One that is under way is as good: it began a moment ago.
+    fn at_once(&mut self) {
+        self.due = Instant::now();
+    }
+
+    /// What is seen next. The future may be dropped and asked for again.
+    async fn next(&mut self) -> Verdict {
+        if self.look.is_none() {
+            sleep_until(self.due).await;
+            self.due = Instant::now() + self.interval;
+        }
+        let (check, server, timeout) = (&self.check, self.server, self.timeout);
+        let look = self.look.get_or_insert_with(|| {
+            let check = check.clone();
+            Box::pin(async move { check.look(server, timeout).await })
+        });
+        let verdict = look.await;
+        self.look = None;
+        verdict
+    }
+}

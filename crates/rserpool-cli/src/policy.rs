@@ -1,0 +1,131 @@
+//! Policies on the command line and in tables, all from the library's one table of them.
+
+use crate::failure::Failure;
+use crate::units;
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use rserpool::proto::policy::{PolicyParameter, PolicyTable};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Which policy picks elements, and this element's values for it.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Policy")]
+pub(crate) struct PolicyFlags {
+    /// How the pool picks its elements (RFC 5356); all elements of a pool have the same policy
+    #[arg(long, value_name = "NAME", default_value = "round-robin", value_parser = names())]
+    policy: String,
+    /// Capacity relative to the other elements of the pool; 0 is never picked
+    #[arg(long, value_name = "N")]
+    weight: Option<u32>,
+    /// Elements of higher priority are picked first
+    #[arg(long, value_name = "N")]
+    priority: Option<u32>,
+    /// How loaded this element is: 0% to 100%, or as RFC 5356 counts it, 0 to 4294967295
+    #[arg(long, value_name = "SHARE", value_parser = units::parse_share)]
+    load: Option<u32>,
+    /// How much its load counts as grown each time it is picked: 0% to 100%
+    #[arg(long, value_name = "SHARE", value_parser = units::parse_share)]
+    degradation: Option<u32>,
+}
+
+fn names() -> PossibleValuesParser {
+    let table = PolicyTable::builtin();
+    let names = table.iter().map(|kind| PossibleValue::new(kind.name).help(kind.summary));
+    PossibleValuesParser::new(names.collect::<Vec<_>>())
+}
+
+impl PolicyFlags {
+    /// The policy and all its values, those not given by default.
+    pub(crate) fn parameter(&self) -> Result<PolicyParameter, Failure> {
+        let words = [
+            ("weight", self.weight),
+            ("priority", self.priority),
+            ("load", self.load),
+            ("degradation", self.degradation),
+        ];
+        let given: Vec<(&str, u32)> =
+            words.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        PolicyTable::builtin()
+            .parameter(&self.policy, &given)
+            .map_err(|error| Failure::usage(format!("--policy {}: {error}", self.policy)))
+    }
+}
+
+/// A policy and an element's values for it, as they are shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct View {
+    /// Its name, or its number in hexadecimal if it is not known.
+    pub(crate) name: String,
+    /// Its values by name, as they stand on the wire.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) values: BTreeMap<&'static str, u32>,
+}
+
+impl From<&PolicyParameter> for View {
+    fn from(parameter: &PolicyParameter) -> Self {
+        let table = PolicyTable::builtin();
+        let Some(kind) = table.by_number(parameter.number) else {
+            let name = format!("{:#010x}", parameter.number.0);
+            return Self { name, values: BTreeMap::new() };
+        };
+        let words = parameter.words().unwrap_or_default();
+        let values = kind.words.iter().map(|word| word.name).zip(words.iter().copied());
+        Self { name: kind.name.into(), values: values.collect() }
+    }
+}
+
+/// `weighted-random weight=3`, `least-used load=25%`.
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        for (name, value) in &self.values {
+            match *name {
+                "load" | "degradation" => write!(f, " {name}={}", units::share(*value))?,
+                _ => write!(f, " {name}={value}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Flags {
+        #[command(flatten)]
+        policy: PolicyFlags,
+    }
+
+    fn shown(flags: &str) -> Result<String, String> {
+        let flags = Flags::try_parse_from(format!("x {flags}").split_whitespace())
+            .map_err(|error| error.to_string())?;
+        match flags.policy.parameter() {
+            Ok(parameter) => Ok(View::from(&parameter).to_string()),
+            Err(Failure::Usage(report)) => Err(report.message),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_policy_is_shown_as_it_was_asked_for() {
+        assert_eq!(shown("").unwrap(), "round-robin");
+        assert_eq!(
+            shown("--policy weighted-random --weight 3").unwrap(),
+            "weighted-random weight=3"
+        );
+        assert_eq!(shown("--policy least-used --load 25%").unwrap(), "least-used load=25%");
+        assert_eq!(shown("--policy least-used").unwrap(), "least-used load=0%");
+    }
+
+    #[test]
+    fn a_value_that_the_policy_does_not_have_is_refused_with_those_it_has() {
+        let error = shown("--policy least-used --weight 3").unwrap_err();
+        assert!(error.contains("weight") && error.contains("load"), "{error}");
+        assert!(shown("--policy fastest").unwrap_err().contains("round-robin"));
+    }
+}
