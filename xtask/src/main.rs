@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "tasks talk to a person")]
 
+mod bench;
 mod ci;
 mod conformance;
 mod directions;
@@ -22,12 +23,15 @@ enum Task {
     Ci(ci::Arguments),
     /// Runs the fuzz targets and writes what they executed to docs/FUZZING.md.
     Fuzz(fuzz::Arguments),
+    /// Measures; prints a table and leaves JSON in target/bench.
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
     let passed = match Task::parse() {
         Task::Ci(arguments) => ci::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,

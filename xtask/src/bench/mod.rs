@@ -1,0 +1,78 @@
+//! Benchmarks: each runs a workload in a release build, prints a table and leaves it as JSON in
+//! `target/bench/NAME.json`.
+//!
+//! The workloads themselves are programs of the crates they measure, so that nothing is measured
+//! that is not what users get. Figures are compared on the machine they were taken on only.
+
+mod handlespace;
+mod reference;
+
+use crate::steps::{Error, cargo, output, root};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Arguments of `cargo xtask bench`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// What to measure.
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// Handlespace and policies in memory, beside the reference implementation's figures.
+    Handlespace(handlespace::Arguments),
+}
+
+/// Runs the benchmark; `Ok(true)` if it reached what is asked of it.
+pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
+    match &arguments.what {
+        What::Handlespace(arguments) => handlespace::run(arguments),
+    }
+}
+
+/// Builds an example for release and says where it is.
+fn example(package: &str, name: &str) -> Result<PathBuf, Error> {
+    let mut build = cargo(["build", "--locked", "--release", "--package", package]);
+    build.args(["--example", name, "--message-format", "json-render-diagnostics"]);
+    let built = output(build)?;
+    let executable = built.lines().rev().find_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    });
+    executable.ok_or_else(|| format!("cargo built no executable for {name}").into())
+}
+
+/// A command that runs on one core where the system can do that, so that it is not moved about.
+fn pinned(program: &Path) -> Command {
+    let taskset = Command::new("taskset").arg("--version").output().is_ok();
+    if !taskset {
+        println!("taskset is not installed: not pinned to a core");
+        return Command::new(program);
+    }
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", "0"]).arg(program);
+    command
+}
+
+/// Leaves the figures of a benchmark where others look for them.
+fn keep(name: &str, figures: &Value) -> Result<(), Error> {
+    let folder = root().join("target/bench");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join(name).with_extension("json");
+    fs::write(&file, format!("{figures:#}\n"))?;
+    println!("figures in {}", file.strip_prefix(root()).unwrap_or(&file).display());
+    Ok(())
+}
+
+/// Operations per second as people read them: `3.41 M`, `430 k`.
+fn rate(per_second: f64) -> String {
+    if per_second >= 1e5 {
+        format!("{:.2} M", per_second / 1e6)
+    } else {
+        format!("{:.1} k", per_second / 1e3)
+    }
+}
