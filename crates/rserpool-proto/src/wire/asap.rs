@@ -9,6 +9,8 @@
 
 mod codec;
 mod resolution_response;
+#[cfg(test)]
+mod tests;
 
 pub use resolution_response::ResolutionResponseBuilder;
 

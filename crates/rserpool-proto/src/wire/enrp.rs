@@ -9,6 +9,8 @@
 
 mod codec;
 mod table_response;
+#[cfg(test)]
+mod tests;
 
 pub use table_response::TableResponseBuilder;
 

@@ -29,6 +29,8 @@ pub mod server_information;
 pub mod tlv;
 pub mod transport;
 pub mod unknown;
+#[cfg(test)]
+mod vectors;
 
 pub use error::{DecodeError, MAX_REPORT_LEN, Reason, TooLong};
 
