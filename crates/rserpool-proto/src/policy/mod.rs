@@ -15,9 +15,17 @@
 //! crate is a [`PolicyKind`] added to a [`PolicyTable`] when the program starts.
 
 mod dice;
+#[cfg(test)]
+mod laws;
+mod least_used;
+mod least_used_degradation;
+mod random;
+mod ranking;
 mod round_robin;
 mod table;
 mod user;
+mod weighted_random;
+mod weighted_round_robin;
 
 pub use crate::wire::policy::{PolicyData, PolicyNumber, PolicyParameter};
 pub use dice::Dice;

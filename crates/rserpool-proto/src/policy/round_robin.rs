@@ -1,5 +1,6 @@
 //! Round robin (RFC 5356 §4.1): a circular list with a head that each answer advances by one.
 
+use super::ranking::reach;
 use super::{Dice, Policy, Seat};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -27,9 +28,7 @@ struct Links {
 
 impl Policy for RoundRobin {
     fn insert(&mut self, seat: Seat, _: &[u32]) {
-        if self.links.len() <= seat.index() {
-            self.links.resize(seat.index() + 1, Links::default());
-        }
+        reach(&mut self.links, seat.index(), Links::default());
         if self.len == 0 {
             self.links[seat.index()] = Links { next: seat.0, previous: seat.0 };
             self.head = seat.0;

@@ -1,7 +1,10 @@
 //! The one table of policies: numbers, names, words, and what makes them.
 
 use super::user::{self, Candidate, Turn};
-use super::{Dice, Policy, PolicyNumber, PolicyParameter, round_robin};
+use super::{
+    Dice, Policy, PolicyNumber, PolicyParameter, least_used, least_used_degradation, random,
+    round_robin, weighted_random, weighted_round_robin,
+};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -246,7 +249,7 @@ const BUILTIN: [PolicyKind; 9] = [
         name: "weighted-round-robin",
         summary: "one after the other, each as often as its weight says",
         words: &[WEIGHT],
-        create: round_robin::create,
+        create: weighted_round_robin::create,
         pick: user::in_turn,
     },
     PolicyKind {
@@ -254,7 +257,7 @@ const BUILTIN: [PolicyKind; 9] = [
         name: "random",
         summary: "any element, each as likely",
         words: &[],
-        create: round_robin::create,
+        create: random::create,
         pick: user::at_random,
     },
     PolicyKind {
@@ -262,7 +265,7 @@ const BUILTIN: [PolicyKind; 9] = [
         name: "weighted-random",
         summary: "any element, each as likely as its weight says",
         words: &[WEIGHT],
-        create: round_robin::create,
+        create: weighted_random::create_weighted,
         pick: user::at_random,
     },
     PolicyKind {
@@ -270,7 +273,7 @@ const BUILTIN: [PolicyKind; 9] = [
         name: "priority",
         summary: "the elements of highest priority",
         words: &[PRIORITY],
-        create: round_robin::create,
+        create: least_used::create_priority,
         pick: user::by_priority,
     },
     PolicyKind {
@@ -278,7 +281,7 @@ const BUILTIN: [PolicyKind; 9] = [
         name: "least-used",
         summary: "the elements of lowest load",
         words: &[LOAD],
-        create: round_robin::create,
+        create: least_used::create_least_used,
         pick: user::in_order,
     },
     PolicyKind {
@@ -286,7 +289,7 @@ const BUILTIN: [PolicyKind; 9] = [
         name: "least-used-degradation",
         summary: "lowest load, where every selection since the registration adds to the load",
         words: &[LOAD, DEGRADATION],
-        create: round_robin::create,
+        create: least_used_degradation::create,
         pick: user::in_order,
     },
     PolicyKind {
@@ -294,7 +297,7 @@ const BUILTIN: [PolicyKind; 9] = [
         name: "priority-least-used",
         summary: "lowest load after one more user has been taken on",
         words: &[LOAD, DEGRADATION],
-        create: round_robin::create,
+        create: least_used::create_priority_least_used,
         pick: user::in_order,
     },
     PolicyKind {
@@ -302,7 +305,7 @@ const BUILTIN: [PolicyKind; 9] = [
         name: "randomized-least-used",
         summary: "any element, each as likely as the load it has left",
         words: &[LOAD],
-        create: round_robin::create,
+        create: weighted_random::create_least_used,
         pick: user::at_random,
     },
 ];

@@ -1,0 +1,88 @@
+//! Least used (RFC 5356 §5.1), priority least used (§5.3) and priority (§4.5): the lowest key
+//! first, round robin among equals.
+
+use super::ranking::Ranking;
+use super::{Dice, Policy, Seat};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// Least used: by load.
+pub(super) fn create_least_used() -> Box<dyn Policy> {
+    Box::new(Sorted::new(|words| u64::from(words.first().copied().unwrap_or(0))))
+}
+
+/// Priority least used: by the load after one more user.
+pub(super) fn create_priority_least_used() -> Box<dyn Policy> {
+    Box::new(Sorted::new(|words| words.iter().take(2).copied().map(u64::from).sum()))
+}
+
+/// Priority: highest first.
+pub(super) fn create_priority() -> Box<dyn Policy> {
+    Box::new(Sorted::new(|words| u64::from(!words.first().copied().unwrap_or(0))))
+}
+
+/// Elements by a key that only they change.
+#[derive(Debug)]
+struct Sorted {
+    ranking: Ranking,
+    key: fn(&[u32]) -> u64,
+    /// Scratch: those to be put behind their equals.
+    served: Vec<(u64, Seat)>,
+}
+
+impl Sorted {
+    fn new(key: fn(&[u32]) -> u64) -> Self {
+        Self { ranking: Ranking::default(), key, served: Vec::new() }
+    }
+}
+
+impl Policy for Sorted {
+    fn insert(&mut self, seat: Seat, words: &[u32]) {
+        self.ranking.insert(seat, (self.key)(words));
+    }
+
+    fn update(&mut self, seat: Seat, words: &[u32]) {
+        self.ranking.update(seat, (self.key)(words));
+    }
+
+    fn remove(&mut self, seat: Seat) {
+        self.ranking.remove(seat);
+    }
+
+    fn select(&mut self, _: &mut Dice, n: usize, out: &mut Vec<Seat>) {
+        if n == 0 {
+            return;
+        }
+        // The elements of one key are a circle, and every answer that has some of them moves its
+        // head by one, as round robin does: the first of them goes behind the others. One look
+        // beyond the answer tells whether there are others.
+        let end = out.len() + n;
+        let mut previous: Option<(u64, Seat)> = None;
+        let mut alone = true;
+        self.served.clear();
+        self.ranking.visit(|key, seat| {
+            match previous {
+                Some((same, first)) if same == key => {
+                    if alone {
+                        self.served.push((key, first));
+                    }
+                    alone = false;
+                }
+                _ => alone = true,
+            }
+            previous = Some((key, seat));
+            let wanted = out.len() < end;
+            if wanted {
+                out.push(seat);
+            }
+            wanted
+        });
+        for &(key, seat) in &self.served {
+            self.ranking.requeue(seat, key);
+        }
+    }
+
+    fn check(&self) {
+        self.ranking.check();
+    }
+}

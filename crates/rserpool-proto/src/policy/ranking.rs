@@ -1,0 +1,439 @@
+//! Seats in the order of a key, equals in the order they came: what the sorted policies stand on.
+//!
+//! A sorted list of leaves, each with up to [`LEAF`] entries. A new entry is appended to its leaf,
+//! and a leaf is put in order only when it comes near the front: most keys change again before
+//! anybody asks for them. Taking from the front, and the rank of equals, cost no search at all.
+//!
+//! ```text
+//!   bounds   0         17        40              lowest key of each leaf
+//!            │          │         │
+//!   leaves  [3 5 5 16] [39 17 21] [90 40 77 41]
+//!            in order   whatever   whatever
+//! ```
+
+use super::Seat;
+use alloc::vec::Vec;
+use core::mem;
+
+/// An ordered set of seats; every operation is O(log n) but for a short memory move now and then.
+#[derive(Debug, Default)]
+pub(super) struct Ranking {
+    leaves: Vec<Leaf>,
+    free: Vec<u32>,
+    /// Ascending; those before `first` have been used up.
+    bounds: Vec<Bound>,
+    first: usize,
+    /// The leaf of each seat, or [`NOWHERE`].
+    leaf_of: Vec<u32>,
+    len: usize,
+}
+
+#[derive(Debug, Default)]
+struct Leaf {
+    entries: Vec<Entry>,
+    /// Entries before it have been taken.
+    start: usize,
+    /// Whether the entries are in order.
+    sorted: bool,
+    bound: u64,
+}
+
+/// Packed, as it is what there is most of.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, packed(4))]
+struct Entry {
+    key: u64,
+    seat: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    key: u64,
+    leaf: u32,
+}
+
+/// Most entries of a leaf: a few cache lines, quick to search and to sort.
+const LEAF: usize = 64;
+/// Neighbours that have no more entries than this together become one.
+const MERGED: usize = LEAF * 3 / 4;
+const NOWHERE: u32 = u32::MAX;
+
+impl Ranking {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether a seat is ranked.
+    pub(super) fn contains(&self, seat: Seat) -> bool {
+        self.leaf_of.get(seat.index()).is_some_and(|&leaf| leaf != NOWHERE)
+    }
+
+    /// Ranks a seat that is not ranked, behind all of the same key.
+    pub(super) fn insert(&mut self, seat: Seat, key: u64) {
+        reach(&mut self.leaf_of, seat.index(), NOWHERE);
+        if self.len == 0 {
+            self.restart();
+        }
+        let place = self.place_of(key);
+        self.insert_at(place, seat, key);
+        self.len += 1;
+    }
+
+    /// Ranks a seat by another key; with the same key it keeps its place.
+    pub(super) fn update(&mut self, seat: Seat, key: u64) {
+        let (leaf, index) = self.find(seat);
+        if self.leaves[leaf as usize].entries[index].key != key {
+            self.remove_at(leaf, index);
+            self.insert(seat, key);
+        }
+    }
+
+    /// Ranks the seat behind all of the same key, which it has.
+    pub(super) fn requeue(&mut self, seat: Seat, key: u64) {
+        self.remove(seat);
+        self.insert(seat, key);
+    }
+
+    /// Removes a seat that is ranked.
+    pub(super) fn remove(&mut self, seat: Seat) {
+        let (leaf, index) = self.find(seat);
+        self.remove_at(leaf, index);
+        self.leaf_of[seat.index()] = NOWHERE;
+    }
+
+    /// Calls `visit` with the first seats in order until it returns false.
+    pub(super) fn visit(&mut self, mut visit: impl FnMut(u64, Seat) -> bool) {
+        for place in self.first..self.bounds.len() {
+            let leaf = &mut self.leaves[self.bounds[place].leaf as usize];
+            leaf.sort();
+            for entry in &leaf.entries[leaf.start..] {
+                if !visit(entry.key, Seat(entry.seat)) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Removes and returns the first seat and its key.
+    pub(super) fn pop(&mut self) -> Option<(u64, Seat)> {
+        let leaf_id = self.bounds.get(self.first)?.leaf;
+        let leaf = &mut self.leaves[leaf_id as usize];
+        leaf.sort();
+        let Entry { key, seat } = *leaf.entries.get(leaf.start)?;
+        leaf.start += 1;
+        self.len -= 1;
+        self.leaf_of[seat as usize] = NOWHERE;
+        if leaf.len() == 0 {
+            self.release(self.first);
+        }
+        Some((key, Seat(seat)))
+    }
+
+    /// Lowers every key by `by`, which none is below.
+    pub(super) fn lower(&mut self, by: u64) {
+        for bound in &mut self.bounds[self.first..] {
+            bound.key = bound.key.saturating_sub(by);
+            let leaf = &mut self.leaves[bound.leaf as usize];
+            leaf.bound = bound.key;
+            for entry in &mut leaf.entries[leaf.start..] {
+                entry.key -= by;
+            }
+        }
+    }
+
+    fn restart(&mut self) {
+        self.leaves = alloc::vec![Leaf { sorted: true, ..Leaf::default() }];
+        self.bounds = alloc::vec![Bound { key: 0, leaf: 0 }];
+        self.free = Vec::new();
+        self.first = 0;
+    }
+
+    /// Where a new entry of this key goes: the last leaf whose bound is not above.
+    fn place_of(&self, key: u64) -> usize {
+        let above = self.bounds[self.first..].partition_point(|bound| bound.key <= key);
+        self.first + above.saturating_sub(1)
+    }
+
+    fn insert_at(&mut self, mut place: usize, seat: Seat, key: u64) {
+        let mut leaf_id = self.bounds[place].leaf;
+        if self.leaves[leaf_id as usize].entries.len() >= LEAF {
+            place = self.make_room(place, key);
+            leaf_id = self.bounds[place].leaf;
+        }
+        self.leaf_of[seat.index()] = leaf_id;
+        let near_front = place <= self.first + 1;
+        self.leaves[leaf_id as usize].insert(Entry { key, seat: seat.0 }, near_front);
+    }
+
+    /// Makes room for a key in the full leaf at a place; returns where the key goes now.
+    fn make_room(&mut self, place: usize, key: u64) -> usize {
+        let leaf = &mut self.leaves[self.bounds[place].leaf as usize];
+        if leaf.start > 0 {
+            leaf.entries.drain(..leaf.start);
+            leaf.start = 0;
+            return place;
+        }
+        leaf.sort();
+        let last = leaf.entries[LEAF - 1].key;
+        let append = key >= last && place + 1 == self.bounds.len();
+        let (bound, upper) = if append {
+            // Keys that only ever grow leave full leaves behind.
+            (key, Vec::with_capacity(LEAF))
+        } else {
+            let mut upper = Vec::with_capacity(LEAF);
+            upper.extend_from_slice(&leaf.entries[LEAF / 2..]);
+            leaf.entries.truncate(LEAF / 2);
+            (upper[0].key, upper)
+        };
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.leaves.push(Leaf::default());
+            (self.leaves.len() - 1) as u32
+        });
+        for entry in &upper {
+            self.leaf_of[entry.seat as usize] = id;
+        }
+        self.leaves[id as usize] = Leaf { entries: upper, start: 0, sorted: true, bound };
+        self.bounds.insert(place + 1, Bound { key: bound, leaf: id });
+        if key >= bound { place + 1 } else { place }
+    }
+
+    /// The leaf and index of a ranked seat.
+    fn find(&self, seat: Seat) -> (u32, usize) {
+        let leaf_id = self.leaf_of[seat.index()];
+        let leaf = &self.leaves[leaf_id as usize];
+        let index = leaf.entries[leaf.start..].iter().position(|entry| entry.seat == seat.0);
+        (leaf_id, leaf.start + index.expect("a ranked seat is in its leaf"))
+    }
+
+    fn remove_at(&mut self, leaf_id: u32, index: usize) {
+        self.len -= 1;
+        let leaf = &mut self.leaves[leaf_id as usize];
+        if index == leaf.start {
+            leaf.start += 1;
+        } else {
+            leaf.entries.remove(index);
+        }
+        // Looking for a neighbour to merge with is not worth while at every step down.
+        let len = leaf.len();
+        if len == 0 {
+            let place = self.place(leaf_id);
+            self.release(place);
+        } else if len <= LEAF / 4 && len.is_power_of_two() && self.bounds.len() - self.first > 1 {
+            let place = self.place(leaf_id);
+            if place + 1 < self.bounds.len() {
+                self.merge(place);
+            }
+            // The first leaf is left to be used up.
+            if place > self.first + 1 {
+                self.merge(place - 1);
+            }
+        }
+    }
+
+    /// The place of a leaf among the bounds.
+    fn place(&self, leaf_id: u32) -> usize {
+        let bound = self.leaves[leaf_id as usize].bound;
+        let bounds = &self.bounds[self.first..];
+        let from = bounds.partition_point(|other| other.key < bound);
+        let index = bounds[from..].iter().position(|other| other.leaf == leaf_id);
+        self.first + from + index.expect("a leaf in use has its bound")
+    }
+
+    /// Makes one leaf of that at `place` and the next one, if they are small.
+    fn merge(&mut self, place: usize) {
+        let (left, right) = (self.bounds[place].leaf, self.bounds[place + 1].leaf);
+        let together = self.leaves[left as usize].len() + self.leaves[right as usize].len();
+        if place == self.first || together > MERGED {
+            return;
+        }
+        let upper = mem::take(&mut self.leaves[right as usize]);
+        for entry in &upper.entries[upper.start..] {
+            self.leaf_of[entry.seat as usize] = left;
+        }
+        let leaf = &mut self.leaves[left as usize];
+        leaf.entries.drain(..leaf.start);
+        leaf.start = 0;
+        leaf.sorted &= upper.sorted;
+        leaf.entries.extend_from_slice(&upper.entries[upper.start..]);
+        self.bounds.remove(place + 1);
+        self.free.push(right);
+    }
+
+    /// Gives up the empty leaf at a place, unless it is the only one.
+    fn release(&mut self, place: usize) {
+        let leaf_id = self.bounds[place].leaf;
+        let leaf = &mut self.leaves[leaf_id as usize];
+        leaf.entries.clear();
+        leaf.start = 0;
+        leaf.sorted = true;
+        if self.bounds.len() - self.first == 1 {
+            return;
+        }
+        *leaf = Leaf::default();
+        self.free.push(leaf_id);
+        if place == self.first {
+            self.first += 1;
+            if self.first >= LEAF && self.first > self.bounds.len() / 2 {
+                self.bounds.drain(..self.first);
+                self.first = 0;
+            }
+        } else {
+            self.bounds.remove(place);
+        }
+    }
+
+    /// # Panics
+    /// If the order is not one.
+    pub(super) fn check(&self) {
+        let mut seen = 0;
+        let mut highest = 0;
+        for (place, bound) in self.bounds.iter().enumerate().skip(self.first) {
+            let leaf = &self.leaves[bound.leaf as usize];
+            assert_eq!(leaf.bound, bound.key);
+            let next = self.bounds.get(place + 1).map_or(u64::MAX, |next| next.key);
+            let entries = &leaf.entries[leaf.start..];
+            assert!(!leaf.sorted || entries.is_sorted_by_key(|entry| entry.key));
+            for entry in entries {
+                let (key, seat) = (entry.key, entry.seat);
+                assert!(place == self.first || key >= bound.key, "{key} before its leaf");
+                assert!(key <= next, "{key} behind its leaf");
+                assert_eq!(self.leaf_of[seat as usize], bound.leaf);
+            }
+            seen += entries.len();
+            assert!(bound.key >= highest || place == self.first);
+            highest = bound.key;
+        }
+        assert_eq!(seen, self.len);
+        let ranked = self.leaf_of.iter().filter(|&&leaf| leaf != NOWHERE).count();
+        assert_eq!(ranked, self.len);
+    }
+}
+
+impl Leaf {
+    fn len(&self) -> usize {
+        self.entries.len() - self.start
+    }
+
+    fn insert(&mut self, entry: Entry, keep_sorted: bool) {
+        let entries = &self.entries[self.start..];
+        if self.sorted && entries.last().is_some_and(|last| last.key > entry.key) {
+            if keep_sorted {
+                let index = entries.partition_point(|other| other.key <= entry.key);
+                self.entries.insert(self.start + index, entry);
+                return;
+            }
+            self.sorted = false;
+        }
+        self.entries.push(entry);
+    }
+
+    fn sort(&mut self) {
+        if !self.sorted {
+            // Stable: equals stay in the order they came.
+            self.entries[self.start..].sort_by_key(|entry| entry.key);
+            self.sorted = true;
+        }
+    }
+}
+
+/// Makes `index` an index of `items`, growing gently: there may be many pools.
+pub(super) fn reach<T: Clone>(items: &mut Vec<T>, index: usize, value: T) {
+    if index < items.len() {
+        return;
+    }
+    if index >= items.capacity() {
+        let more = (index + 1 - items.len()).max(items.len() / 8).max(4);
+        items.reserve_exact(more);
+    }
+    items.resize(index + 1, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u32, u64),
+        Update(u32, u64),
+        Remove(u32),
+        Pop,
+        Requeue(u32),
+        Lower,
+    }
+
+    fn steps(seats: u32, keys: u64) -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => (0..seats, 0..keys).prop_map(|(seat, key)| Step::Insert(seat, key)),
+            4 => (0..seats, 0..keys).prop_map(|(seat, key)| Step::Update(seat, key)),
+            3 => (0..seats).prop_map(Step::Remove),
+            1 => Just(Step::Pop),
+            2 => (0..seats).prop_map(Step::Requeue),
+            1 => Just(Step::Lower),
+        ];
+        proptest::collection::vec(step, 0..1500)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+        /// Against a plain vector that is sorted stably.
+        #[test]
+        fn a_ranking_is_a_list_sorted_by_key_and_arrival(
+            steps in prop_oneof![steps(40, 5), steps(600, 50), steps(600, 1_000_000)],
+        ) {
+            let mut ranking = Ranking::default();
+            let mut model: Vec<(u64, u32)> = Vec::new();
+            let insert = |model: &mut Vec<(u64, u32)>, seat, key| {
+                let index = model.partition_point(|(other, _)| *other <= key);
+                model.insert(index, (key, seat));
+            };
+            for (number, step) in steps.into_iter().enumerate() {
+                let key_of = |seat| model.iter().find(|(_, s)| *s == seat).map(|(key, _)| *key);
+                match step {
+                    Step::Insert(seat, key) if key_of(seat).is_none() => {
+                        ranking.insert(Seat(seat), key);
+                        insert(&mut model, seat, key);
+                    }
+                    Step::Update(seat, key) if key_of(seat).is_some_and(|old| old != key) => {
+                        ranking.update(Seat(seat), key);
+                        model.retain(|(_, s)| *s != seat);
+                        insert(&mut model, seat, key);
+                    }
+                    Step::Update(seat, key) if key_of(seat).is_some() => {
+                        ranking.update(Seat(seat), key);
+                    }
+                    Step::Remove(seat) if key_of(seat).is_some() => {
+                        ranking.remove(Seat(seat));
+                        model.retain(|(_, s)| *s != seat);
+                    }
+                    Step::Requeue(seat) => if let Some(key) = key_of(seat) {
+                        ranking.requeue(Seat(seat), key);
+                        model.retain(|(_, s)| *s != seat);
+                        insert(&mut model, seat, key);
+                    },
+                    Step::Pop => {
+                        let expected = (!model.is_empty()).then(|| model.remove(0));
+                        prop_assert_eq!(ranking.pop().map(|(key, seat)| (key, seat.0)), expected);
+                    }
+                    Step::Lower => if let Some(&(lowest, _)) = model.first() {
+                        ranking.lower(lowest);
+                        model.iter_mut().for_each(|(key, _)| *key -= lowest);
+                    },
+                    _ => {}
+                }
+                if number % 16 == 0 {
+                    ranking.check();
+                }
+            }
+            let mut all = Vec::new();
+            ranking.visit(|key, seat| {
+                all.push((key, seat.0));
+                true
+            });
+            prop_assert_eq!(all, model);
+            ranking.check();
+        }
+    }
+}

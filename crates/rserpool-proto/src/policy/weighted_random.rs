@@ -1,0 +1,206 @@
+//! Weighted random (RFC 5356 §4.4) and randomized least used (§5.4): any element, each as likely
+//! as its weight says.
+//!
+//! Elements are kept by the number of bits of their weight. A draw picks a class by its sum of
+//! weights, then members of it at random until one accepts, each with the probability weight /
+//! 2^bits, which is at least a half. So a draw, and any change, takes constant time.
+
+use super::ranking::reach;
+use super::{Dice, Policy, Seat};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// Weighted random: by weight.
+pub(super) fn create_weighted() -> Box<dyn Policy> {
+    Box::new(Weighted::new(|words| words.first().copied().unwrap_or(1)))
+}
+
+/// Randomized least used: by the load left.
+pub(super) fn create_least_used() -> Box<dyn Policy> {
+    Box::new(Weighted::new(|words| u32::MAX - words.first().copied().unwrap_or(0)))
+}
+
+#[derive(Debug)]
+struct Weighted {
+    weight: fn(&[u32]) -> u32,
+    /// Those that have members, the highest weights first; at most 32.
+    classes: Vec<Class>,
+    total: u64,
+    /// By seat; weight 0 for seats that are free or never selected.
+    places: Vec<Place>,
+    /// Scratch: selected in this answer, but still to be drawn.
+    drawn: Vec<Member>,
+    /// Scratch: selected in this answer and taken out until it is complete.
+    set_aside: Vec<Member>,
+}
+
+/// Members whose weight has the same number of bits.
+#[derive(Debug)]
+struct Class {
+    bits: u32,
+    sum: u64,
+    members: Vec<Member>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    seat: u32,
+    weight: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    weight: u32,
+    /// Index among the members of its class.
+    index: u32,
+}
+
+/// So many selected ones are looked for in every draw before they are taken out.
+const MOST_DRAWN: usize = 16;
+
+impl Weighted {
+    fn new(weight: fn(&[u32]) -> u32) -> Self {
+        Self {
+            weight,
+            classes: Vec::new(),
+            total: 0,
+            places: Vec::new(),
+            drawn: Vec::new(),
+            set_aside: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, seat: u32, weight: u32) {
+        if weight == 0 {
+            self.places[seat as usize] = Place { weight: 0, index: 0 };
+            return;
+        }
+        let bits = u32::BITS - weight.leading_zeros();
+        let at = self.classes.iter().position(|class| class.bits <= bits);
+        let at = at.unwrap_or(self.classes.len());
+        if self.classes.get(at).is_none_or(|class| class.bits != bits) {
+            self.classes.reserve_exact(1);
+            self.classes.insert(at, Class { bits, sum: 0, members: Vec::new() });
+        }
+        let class = &mut self.classes[at];
+        let index = class.members.len();
+        self.places[seat as usize] = Place { weight, index: index as u32 };
+        class.sum += u64::from(weight);
+        self.total += u64::from(weight);
+        reach(&mut class.members, index, Member { seat, weight });
+    }
+
+    fn take(&mut self, seat: u32) {
+        let Place { weight, index } = self.places[seat as usize];
+        if weight == 0 {
+            return;
+        }
+        let bits = u32::BITS - weight.leading_zeros();
+        let at = self.classes.iter().position(|class| class.bits == bits);
+        let at = at.expect("a weight has its class");
+        let class = &mut self.classes[at];
+        class.members.swap_remove(index as usize);
+        if let Some(moved) = class.members.get(index as usize) {
+            self.places[moved.seat as usize].index = index;
+        }
+        class.sum -= u64::from(weight);
+        self.total -= u64::from(weight);
+        if class.members.is_empty() {
+            self.classes.remove(at);
+        }
+    }
+
+    /// Any member, each as likely as its weight says; there is at least one.
+    fn draw(&self, dice: &mut Dice) -> Member {
+        let mut class = &self.classes[0];
+        if self.classes.len() > 1 {
+            let mut mark = dice.below64(self.total);
+            for candidate in &self.classes {
+                class = candidate;
+                if mark < candidate.sum {
+                    break;
+                }
+                mark -= candidate.sum;
+            }
+        }
+        loop {
+            let member = class.members[dice.below32(class.members.len() as u32) as usize];
+            if dice.bits32() >> (u32::BITS - class.bits) < member.weight {
+                return member;
+            }
+        }
+    }
+
+    fn set_aside(&mut self) {
+        for at in 0..self.drawn.len() {
+            self.take(self.drawn[at].seat);
+        }
+        self.set_aside.append(&mut self.drawn);
+    }
+}
+
+impl Policy for Weighted {
+    fn insert(&mut self, seat: Seat, words: &[u32]) {
+        reach(&mut self.places, seat.index(), Place { weight: 0, index: 0 });
+        self.add(seat.0, (self.weight)(words));
+    }
+
+    fn update(&mut self, seat: Seat, words: &[u32]) {
+        let weight = (self.weight)(words);
+        if weight != self.places[seat.index()].weight {
+            self.take(seat.0);
+            self.add(seat.0, weight);
+        }
+    }
+
+    fn remove(&mut self, seat: Seat) {
+        self.take(seat.0);
+        self.places[seat.index()].weight = 0;
+    }
+
+    fn select(&mut self, dice: &mut Dice, n: usize, out: &mut Vec<Seat>) {
+        // Whoever has been drawn already is drawn again in vain, which leaves the others' chances
+        // as they should be. Once that happens often, the drawn ones are taken out for a while.
+        let mut drawn_weight = 0;
+        for _ in 0..n {
+            if self.drawn.len() == MOST_DRAWN || drawn_weight > self.total / 2 {
+                self.set_aside();
+                drawn_weight = 0;
+            }
+            if self.total == 0 {
+                break;
+            }
+            let member = loop {
+                let member = self.draw(dice);
+                if self.drawn.iter().all(|drawn| drawn.seat != member.seat) {
+                    break member;
+                }
+            };
+            out.push(Seat(member.seat));
+            drawn_weight += u64::from(member.weight);
+            self.drawn.push(member);
+        }
+        self.drawn.clear();
+        while let Some(member) = self.set_aside.pop() {
+            self.add(member.seat, member.weight);
+        }
+    }
+
+    fn check(&self) {
+        let mut total = 0;
+        let mut members = 0;
+        for class in &self.classes {
+            assert_eq!(class.sum, class.members.iter().map(|m| u64::from(m.weight)).sum::<u64>());
+            total += class.sum;
+            members += class.members.len();
+            for (index, member) in class.members.iter().enumerate() {
+                let place = self.places[member.seat as usize];
+                assert_eq!((place.weight, place.index as usize), (member.weight, index));
+                assert_eq!(u32::BITS - member.weight.leading_zeros(), class.bits);
+            }
+        }
+        assert!(self.classes.is_sorted_by(|a, b| a.bits > b.bits));
+        assert_eq!(total, self.total);
+        assert_eq!(members, self.places.iter().filter(|place| place.weight > 0).count());
+    }
+}

@@ -1,0 +1,110 @@
+//! Weighted round robin (RFC 5356 §4.2): the circular list with each element in it as often as its
+//! weight says, evenly spread, without the list.
+//!
+//! Every element has a virtual time at which it is next in turn; being selected moves it by 1 /
+//! weight. In one unit of virtual time each element comes exactly as often as its weight says, and
+//! the order of the times is the order of the list that RFC 5356 describes.
+
+use super::ranking::{Ranking, reach};
+use super::{Dice, Policy, Seat};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+pub(super) fn create() -> Box<dyn Policy> {
+    Box::new(WeightedRoundRobin::default())
+}
+
+#[derive(Debug, Default)]
+struct WeightedRoundRobin {
+    /// By virtual time; those of weight 0 are not ranked.
+    ranking: Ranking,
+    /// By seat.
+    weights: Vec<Weight>,
+    /// The virtual time of the latest answer.
+    now: u64,
+    /// How many have joined: spreads them over their first unit.
+    joined: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Weight {
+    weight: u32,
+    /// What the integer virtual time lacks, in `1 / weight`: so it never drifts.
+    rest: u32,
+}
+
+/// One unit of virtual time: a weight of 2^32 - 1 still moves by 2^16.
+const UNIT: u64 = 1 << 48;
+/// Virtual times are lowered before they can overflow: none is further ahead than one unit.
+const HIGHEST: u64 = 1 << 63;
+/// 2^64 divided by the golden ratio: multiples of it fall as far from each other as they can.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+fn weight_of(words: &[u32]) -> u32 {
+    words.first().copied().unwrap_or(1)
+}
+
+impl WeightedRoundRobin {
+    /// Ranks an element within its first turn from now.
+    fn join(&mut self, seat: Seat, weight: u32) {
+        self.weights[seat.index()] = Weight { weight, rest: 0 };
+        if weight > 0 {
+            self.joined = self.joined.wrapping_add(1);
+            let phase = u128::from(self.joined.wrapping_mul(GOLDEN));
+            let turn = u128::from(UNIT / u64::from(weight));
+            self.ranking.insert(seat, self.now + ((turn * phase) >> 64) as u64);
+        }
+    }
+}
+
+impl Policy for WeightedRoundRobin {
+    fn insert(&mut self, seat: Seat, words: &[u32]) {
+        reach(&mut self.weights, seat.index(), Weight::default());
+        self.join(seat, weight_of(words));
+    }
+
+    fn update(&mut self, seat: Seat, words: &[u32]) {
+        let weight = weight_of(words);
+        if weight != self.weights[seat.index()].weight {
+            self.remove(seat);
+            self.join(seat, weight);
+        }
+    }
+
+    fn remove(&mut self, seat: Seat) {
+        if self.ranking.contains(seat) {
+            self.ranking.remove(seat);
+        }
+    }
+
+    fn select(&mut self, _: &mut Dice, n: usize, out: &mut Vec<Seat>) {
+        if n == 0 {
+            return;
+        }
+        let end = out.len() + n.min(self.ranking.len());
+        let begin = out.len();
+        self.ranking.visit(|_, seat| {
+            out.push(seat);
+            out.len() < end
+        });
+        // As in round robin, the list moves by one however many were returned.
+        let Some((time, seat)) = self.ranking.pop() else { return };
+        debug_assert_eq!(out.get(begin), Some(&seat));
+        self.now = time;
+        let Weight { weight, rest } = &mut self.weights[seat.index()];
+        let weight = u64::from(*weight);
+        let whole = UNIT / weight;
+        let sum = u64::from(*rest) + UNIT % weight;
+        let carry = sum >= weight;
+        *rest = (sum - if carry { weight } else { 0 }) as u32;
+        self.ranking.insert(seat, time + whole + u64::from(carry));
+        if self.now >= HIGHEST {
+            self.ranking.lower(self.now);
+            self.now = 0;
+        }
+    }
+
+    fn check(&self) {
+        self.ranking.check();
+    }
+}
