@@ -1,18 +1,222 @@
 //! Lets clients that know nothing of pools use one: `rserpool proxy`.
+//!
+//! ```text
+//!   client ---> accept ---> balance: which element? ---> connect ---> relay: bytes both ways
+//!   (serve)                    ^        ^                   |
+//!                  list, every |        +--- unreachable ---+---> report to the registrar
+//!                       second |
+//!                          registrar
+//! ```
+//!
+//! A new connection asks nobody: [`balance`] holds the pool's elements and renews them in the
+//! background. Connections are accepted and served by threads of their own, each with a runtime
+//! that never moves a connection to another core.
 
+mod balance;
+mod pipe;
+mod relay;
+mod serve;
+
+use crate::args::{RegistrarFlags, TimerFlags, Timers};
 use crate::failure::Failure;
 use crate::signals::Stop;
+use crate::units::parse_duration;
+use balance::{Balance, Times};
+use rserpool::PoolUser;
+use rserpool::pool_user::PoolUserConfig;
+use rserpool::proto::id::PoolHandle;
+use rserpool::proto::timers::{Preset, UserTimers};
+use serve::Serve;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::{info, warn};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// The pool whose elements serve the clients
+    #[arg(value_name = "POOL")]
+    pool: PoolHandle,
+
+    /// Where clients connect to
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+
+    #[command(flatten)]
+    registrars: RegistrarFlags,
+
+    #[command(flatten)]
+    timers: TimerFlags,
+
+    /// How long an element may take to accept a connection before it is reported and the next one
+    /// is tried; raise it where round trips take longer than 80 ms
+    #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = parse_duration)]
+    connect_timeout: Duration,
+
+    /// How long a client is kept waiting while no element can be had; then its connection is reset
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_duration)]
+    wait: Duration,
+
+    /// How long the last list of elements is used while no registrar answers
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    keep_list: Duration,
+
+    /// How long connections may go on after SIGTERM or Ctrl-C; no new ones are accepted
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    drain: Duration,
+
+    /// Most connections at a time; further clients wait in the backlog of the listening socket
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_connections: u32,
+
+    /// How many threads move bytes; one is enough for some gigabytes per second
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
+}
 
 const EXAMPLES: &str = "\
 Examples:
-  rserpool proxy";
+  rserpool proxy web
+      http://127.0.0.1:8080/ is answered by the elements of the pool `web`
+
+  rserpool proxy db --listen 0.0.0.0:5432 --drain 10m --threads 2
+      any protocol on TCP; connections have ten minutes to end when the proxy is stopped
+
+A connection stays with its element until one side ends it. Elements that cannot be connected to are
+reported and passed over, and the client sees nothing of it; a connection to an element that dies is
+broken, as it would be without a proxy. --log-level rserpool::proxy=debug shows every connection.";
 
 impl Args {
-    pub(crate) async fn run(self, _stop: &Stop) -> Result<(), Failure> {
-        Err(Failure::failed("not there yet"))
+    pub(crate) async fn run(self, stop: &Stop) -> Result<(), Failure> {
+        let max_connections = enough_descriptors(self.max_connections);
+        let listener = listen(self.listen)?;
+        let address = listener.local_addr().unwrap_or(self.listen);
+        let balance = self.balance()?;
+        let serve = Arc::new(Serve::new(
+            self.pool.clone(),
+            Arc::clone(&balance),
+            self.connect_timeout,
+            self.wait,
+        ));
+        info!(handle = %self.pool, listen = %address, "serving");
+
+        let mut threads = Vec::new();
+        for _ in 0..self.threads {
+            let listener = listener
+                .try_clone()
+                .map_err(|error| Failure::failed(format!("cannot share a socket: {error}")))?;
+            let (serve, stop, drain) = (Arc::clone(&serve), stop.clone(), self.drain);
+            let connections = max_connections.div_ceil(u32::from(self.threads));
+            threads.push(tokio::task::spawn_blocking(move || {
+                serve.run(listener, &stop, connections, drain)
+            }));
+        }
+        // Clients have to be refused while the threads drain.
+        drop(listener);
+        for thread in threads {
+            match thread.await {
+                Ok(result) => result.map_err(|error| {
+                    Failure::failed(format!("cannot serve on {address}: {error}"))
+                })?,
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            }
+        }
+        let totals = serve.totals();
+        info!(
+            handle = %self.pool,
+            accepted = totals.accepted,
+            unserved = totals.unserved,
+            broken = totals.broken,
+            cut = totals.cut,
+            "stopped"
+        );
+        Ok(())
+    }
+}
+
+impl Args {
+    /// Starts to keep the list of elements.
+    fn balance(&self) -> Result<Arc<Balance>, Failure> {
+        let mut timers = UserTimers::preset(match self.timers.timers {
+            Timers::Rfc => Preset::Rfc,
+            Timers::Default => Preset::Default,
+            Timers::Realtime => Preset::Realtime,
+        });
+        let times = Times {
+            renew: timers.stale_cache_value,
+            set_aside: timers.set_aside,
+            keep_list: self.keep_list,
+        };
+        // What is asked is asked of a registrar: the list kept here is all the cache there is.
+        timers.stale_cache_value = Duration::ZERO;
+        let mut config = PoolUserConfig::new(self.registrars.registrars.clone());
+        config.timers = timers;
+        config.items = Some(u32::MAX);
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed)
+            .map_err(|error| Failure::failed(format!("the system has no randomness: {error}")))?;
+        let (balance, wishes) = Balance::new(self.pool.clone(), times, seed);
+        let balance = Arc::new(balance);
+        let renewed = Arc::clone(&balance);
+        tokio::spawn(async move { renewed.renew_forever(PoolUser::new(config), wishes).await });
+        Ok(balance)
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let cannot = |error: io::Error| {
+        Failure::failed(format!("cannot listen on {address}: {error}"))
+            .next("choose another address or port with --listen")
+    };
+    let listener = TcpListener::bind(address).map_err(cannot)?;
+    listener.set_nonblocking(true).map_err(cannot)?;
+    Ok(listener)
+}
+
+/// Allows the process the descriptors that so many connections take, and says how many connections
+/// there can be.
+fn enough_descriptors(connections: u32) -> u32 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let wanted = u64::from(connections) * DESCRIPTORS_PER_CONNECTION + DESCRIPTORS_OF_PROCESS;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+        let raised = Rlimit { current: Some(raised), maximum: limit.maximum };
+        if setrlimit(Resource::Nofile, raised).is_ok() {
+            limit = raised;
+        }
+    }
+    let Some(current) = limit.current.filter(|current| *current < wanted) else {
+        return connections;
+    };
+    let fewer = current.saturating_sub(DESCRIPTORS_OF_PROCESS) / DESCRIPTORS_PER_CONNECTION;
+    let fewer = u32::try_from(fewer).unwrap_or(connections).max(1);
+    warn!(
+        descriptors = current,
+        connections = fewer,
+        "the limit of open files allows fewer connections than --max-connections"
+    );
+    fewer
+}
+
+/// Two sockets.
+const DESCRIPTORS_PER_CONNECTION: u64 = 2;
+
+/// What the rest of the process opens, and pipes: a connection that finds none copies instead.
+const DESCRIPTORS_OF_PROCESS: u64 = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_named_with_the_flag_that_changes_it() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let Err(Failure::Failed(report)) = listen(address) else { panic!("it was free") };
+        assert!(report.message.contains(&address.to_string()), "{report:?}");
+        assert!(report.next.unwrap().contains("--listen"));
     }
 }
