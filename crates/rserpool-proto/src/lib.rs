@@ -15,6 +15,7 @@ pub mod handlespace;
 pub mod id;
 pub mod machine;
 pub mod policy;
+pub mod registrar;
 pub mod time;
 pub mod timer;
 pub mod timers;

@@ -7,7 +7,7 @@ use crate::policy::{PolicyNumber, PolicyParameter, Seat};
 use crate::time::Instant;
 use crate::wire::capability::{Owner, Stamp};
 use crate::wire::policy::PolicyData;
-use crate::wire::pool_element::{ElementExtensions, PoolElement};
+use crate::wire::pool_element::{ElementExtensions, PoolElement, PoolElementRef};
 use crate::wire::transport::{SctpTransport, Transport};
 use crate::wire::unknown::UnknownParameter;
 use alloc::boxed::Box;
@@ -164,23 +164,27 @@ impl Element {
         self.flag(MARKED)
     }
 
-    /// The element as it travels.
-    pub fn to_wire(&self) -> PoolElement {
-        PoolElement {
+    /// The element as it travels, in parts, to be written without being copied.
+    pub fn parts(&self) -> PoolElementRef<'_> {
+        PoolElementRef {
             id: self.id,
             home: self.home,
             life: self.life,
-            user_transport: self.user_transport.clone(),
-            policy: self.policy(),
-            asap_transport: self.asap_transport.clone(),
-            extensions: ElementExtensions {
-                stamp: self.stamp(),
-                asap_over_tcp: self.asap_over_tcp(),
-                owner: self.owner(),
-                tcp_control: self.tcp_control(),
-                unknown: self.rare.as_ref().map_or_else(Box::default, |rare| rare.unknown.clone()),
-            },
+            user_transport: &self.user_transport,
+            policy_number: self.number,
+            policy_data: &self.policy,
+            asap_transport: self.asap_transport.as_ref(),
+            stamp: self.stamp(),
+            asap_over_tcp: self.asap_over_tcp(),
+            owner: self.owner(),
+            tcp_control: self.tcp_control(),
+            unknown: self.unknown(),
         }
+    }
+
+    /// The element as it travels.
+    pub fn to_wire(&self) -> PoolElement {
+        self.parts().to_element()
     }
 
     /// An element from its wire form, not seated anywhere yet.

@@ -196,6 +196,21 @@ impl Handlespace {
         self.remove_slot(now, slot, Tombstone::Left)
     }
 
+    /// Grants every element of a home a lease up to `until` at least: a registrar that was suspended
+    /// has not heard those who renewed.
+    pub fn extend_leases(&mut self, home: ServerId, until: Instant) {
+        let mut from = Slot::FIRST;
+        while let Some(slot) = self.next_owned(home, from) {
+            from = slot.next();
+            if let Some(element) = self.elements.get_mut(slot)
+                && element.lease < until
+            {
+                let before = core::mem::replace(&mut element.lease, until);
+                self.leases.set(slot, Some(before), until);
+            }
+        }
+    }
+
     fn check_consistency(
         &self,
         pool: &Pool,

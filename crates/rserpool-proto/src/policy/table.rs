@@ -125,6 +125,14 @@ impl PolicyTable {
         Ok(PolicyParameter::new(kind.number, &values))
     }
 
+    /// A policy without the values of any element, as the policy of a pool is told to users
+    /// (RFC 5352 §2.2.6).
+    pub fn overall(&self, number: PolicyNumber) -> PolicyParameter {
+        let kind = self.by_number(number);
+        let words: Vec<u32> = kind.map_or(&[][..], |kind| kind.words).iter().map(|_| 0).collect();
+        PolicyParameter::new(number, &words)
+    }
+
     /// Whether the parameter's number may be used and its data is what that policy carries.
     ///
     /// Of a policy that is not known nothing is asked.

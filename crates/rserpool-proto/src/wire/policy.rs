@@ -88,17 +88,7 @@ impl PolicyParameter {
 
     /// Writes the parameter.
     pub fn encode(&self, writer: &mut Writer<'_>) {
-        writer.parameter(kind::POLICY, |writer| {
-            writer.u32(self.number.0);
-            match &self.data {
-                PolicyData::Words { len, words } => {
-                    for word in words.iter().take(usize::from(*len)) {
-                        writer.u32(*word);
-                    }
-                }
-                PolicyData::Bytes(bytes) => writer.bytes(bytes),
-            }
-        });
+        self.data.encode(self.number, writer);
     }
 
     /// The words, or `None` if the data is not a row of up to four words.
@@ -107,6 +97,23 @@ impl PolicyParameter {
             PolicyData::Words { len, words } => words.get(..usize::from(*len)),
             PolicyData::Bytes(_) => None,
         }
+    }
+}
+
+impl PolicyData {
+    /// Writes the parameter of the policy `number` with this data.
+    pub(super) fn encode(&self, number: PolicyNumber, writer: &mut Writer<'_>) {
+        writer.parameter(kind::POLICY, |writer| {
+            writer.u32(number.0);
+            match self {
+                Self::Words { len, words } => {
+                    for word in words.iter().take(usize::from(*len)) {
+                        writer.u32(*word);
+                    }
+                }
+                Self::Bytes(bytes) => writer.bytes(bytes),
+            }
+        });
     }
 }
 

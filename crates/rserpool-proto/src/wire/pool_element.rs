@@ -11,7 +11,7 @@
 use super::capability::{Owner, Stamp};
 use super::error::DecodeError;
 use super::kind;
-use super::policy::PolicyParameter;
+use super::policy::{PolicyData, PolicyNumber, PolicyParameter};
 use super::tlv::{Reader, Writer};
 use super::transport::{SctpTransport, Transport, decode_tcp, encode_one};
 use super::unknown::UnknownParameter;
@@ -118,7 +118,8 @@ impl PoolElement {
             home: self.home,
             life: self.life,
             user_transport: &self.user_transport,
-            policy: &self.policy,
+            policy_number: self.policy.number,
+            policy_data: &self.policy.data,
             asap_transport: self.asap_transport.as_ref(),
             stamp: self.extensions.stamp,
             asap_over_tcp: self.extensions.asap_over_tcp,
@@ -140,8 +141,10 @@ pub struct PoolElementRef<'a> {
     pub life: i32,
     /// See [`PoolElement::user_transport`].
     pub user_transport: &'a Transport,
-    /// See [`PoolElement::policy`].
-    pub policy: &'a PolicyParameter,
+    /// Number of [`PoolElement::policy`].
+    pub policy_number: PolicyNumber,
+    /// Data of [`PoolElement::policy`].
+    pub policy_data: &'a PolicyData,
     /// See [`PoolElement::asap_transport`].
     pub asap_transport: Option<&'a SctpTransport>,
     /// See [`ElementExtensions::stamp`].
@@ -164,7 +167,7 @@ impl PoolElementRef<'_> {
             writer.u32(self.home.0);
             writer.u32(self.life.cast_unsigned());
             self.user_transport.encode(writer);
-            self.policy.encode(writer);
+            self.policy_data.encode(self.policy_number, writer);
             if let Some(transport) = self.asap_transport {
                 transport.encode(writer);
             }
@@ -202,7 +205,7 @@ impl PoolElementRef<'_> {
             home: self.home,
             life: self.life,
             user_transport: self.user_transport.clone(),
-            policy: self.policy.clone(),
+            policy: PolicyParameter { number: self.policy_number, data: self.policy_data.clone() },
             asap_transport: self.asap_transport.cloned(),
             extensions: ElementExtensions {
                 stamp: self.stamp,

@@ -1,0 +1,117 @@
+//! Associations: who is connected, what it owns, when it goes.
+
+use super::{Event, Ignored, Registrar, RemovalReason, Timer};
+use crate::handlespace::{Change, Slot};
+use crate::id::{AssociationId, PeId, PoolHandle};
+use crate::machine::{Channel, Identity, Locator, Output};
+use crate::time::{Duration, Instant};
+use crate::wire::capability::Capabilities;
+use alloc::collections::BTreeSet;
+
+/// What is known of the other end of an association.
+#[derive(Debug)]
+pub(super) struct Association {
+    pub(super) channel: Channel,
+    pub(super) remote: Locator,
+    pub(super) identity: Identity,
+    /// What it has shown; `None` for a peer that speaks the RFCs only.
+    pub(super) capabilities: Option<Capabilities>,
+    /// Own elements that were registered here last.
+    pub(super) elements: BTreeSet<Slot>,
+    pub(super) last_heard: Instant,
+    /// Last entry sent to a reader of the table that has not got all of it.
+    pub(super) table_cursor: Option<(PoolHandle, PeId)>,
+    reports_since: Instant,
+    reports: u32,
+}
+
+impl Association {
+    pub(super) fn new(now: Instant, channel: Channel, remote: Locator, identity: Identity) -> Self {
+        Self {
+            channel,
+            remote,
+            identity,
+            capabilities: None,
+            elements: BTreeSet::new(),
+            last_heard: now,
+            table_cursor: None,
+            reports_since: now,
+            reports: 0,
+        }
+    }
+
+    /// Counts a report; false if it is one too many in this second.
+    pub(super) fn count_report(&mut self, now: Instant, per_second: u32) -> bool {
+        if now.saturating_since(self.reports_since) >= Duration::from_secs(1) {
+            self.reports_since = now;
+            self.reports = 0;
+        }
+        self.reports = self.reports.saturating_add(1);
+        self.reports <= per_second
+    }
+}
+
+impl Registrar {
+    pub(super) fn on_connected(
+        &mut self,
+        now: Instant,
+        assoc: AssociationId,
+        association: Association,
+    ) {
+        if self.draining || self.associations.len() >= self.config.limits.associations {
+            self.outputs.push_back(Output::Disconnect { assoc });
+            if !self.draining {
+                self.ignore(assoc, Ignored::TooManyAssociations);
+            }
+            return;
+        }
+        self.associations.insert(assoc, association);
+        self.timers.set(Timer::Idle(assoc), now + self.config.limits.idle_timeout);
+    }
+
+    pub(super) fn on_address_changed(&mut self, assoc: AssociationId, remote: Locator) {
+        if let Some(association) = self.associations.get_mut(&assoc) {
+            association.remote = remote;
+        }
+    }
+
+    /// Its elements are lost at once, not after a timer: whoever leaves in order deregisters first.
+    pub(super) fn on_closed(&mut self, now: Instant, assoc: AssociationId) {
+        self.timers.cancel(Timer::Idle(assoc));
+        let Some(association) = self.associations.remove(&assoc) else {
+            return;
+        };
+        for slot in association.elements {
+            self.remove_element(now, slot, RemovalReason::AssociationLost);
+        }
+    }
+
+    pub(super) fn on_idle(&mut self, now: Instant, assoc: AssociationId) {
+        let Some(association) = self.associations.get(&assoc) else {
+            return;
+        };
+        let idle_timeout = self.config.limits.idle_timeout;
+        let idle_at = association.last_heard + idle_timeout;
+        if !association.elements.is_empty() {
+            self.timers.set(Timer::Idle(assoc), now + idle_timeout);
+        } else if now < idle_at {
+            self.timers.set(Timer::Idle(assoc), idle_at);
+        } else {
+            self.ignore(assoc, Ignored::Idle);
+            self.disconnect(now, assoc);
+        }
+    }
+
+    /// Takes an own element out of the handlespace and tells the owner of this registrar.
+    pub(super) fn remove_element(&mut self, now: Instant, slot: Slot, reason: RemovalReason) {
+        self.release(slot);
+        if let Some(change) = self.handlespace.remove_at(now, slot) {
+            self.announce_removal(change, reason);
+        }
+    }
+
+    pub(super) fn announce_removal(&mut self, change: Change, reason: RemovalReason) {
+        self.counters.removals += 1;
+        self.emit(Event::ElementRemoved { handle: change.handle, id: change.id, reason });
+    }
+}

@@ -1,0 +1,146 @@
+//! What a registrar tells its owner; drivers log it and count it.
+
+use crate::id::{AssociationId, PeId, PoolHandle};
+use crate::time::Duration;
+use crate::wire::DecodeError;
+use crate::wire::operation_error::ErrorCause;
+
+/// Something an operator may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An element has joined a pool.
+    ElementRegistered {
+        /// Its pool.
+        handle: PoolHandle,
+        /// Its identifier.
+        id: PeId,
+    },
+    /// A registration was refused; nothing has changed.
+    RegistrationRefused {
+        /// The pool asked for.
+        handle: PoolHandle,
+        /// The element.
+        id: PeId,
+        /// Why.
+        cause: ErrorCause,
+    },
+    /// An element is gone from its pool.
+    ElementRemoved {
+        /// Its pool.
+        handle: PoolHandle,
+        /// Its identifier.
+        id: PeId,
+        /// Why.
+        reason: RemovalReason,
+    },
+    /// Several users cannot reach an element that answers us: it is ranked last.
+    ElementSuspected {
+        /// Its pool.
+        handle: PoolHandle,
+        /// Its identifier.
+        id: PeId,
+    },
+    /// A suspected element has answered often enough to be ranked as before.
+    ElementCleared {
+        /// Its pool.
+        handle: PoolHandle,
+        /// Its identifier.
+        id: PeId,
+    },
+    /// So many elements are owned that keep-alives go out less often than configured.
+    KeepAliveStretched {
+        /// The interval they go out at instead.
+        interval: Duration,
+    },
+    /// This registrar was suspended: it probes its elements anew before it removes any.
+    Resumed {
+        /// How late it woke.
+        late: Duration,
+    },
+    /// Something from outside was ignored or refused without an answer; nothing has changed.
+    Ignored {
+        /// Where it came from.
+        assoc: AssociationId,
+        /// Why.
+        reason: Ignored,
+    },
+    /// All associations were told to go elsewhere; nothing new is accepted.
+    Drained,
+}
+
+/// Why an element was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RemovalReason {
+    /// It asked for it.
+    Deregistered,
+    /// Its registration life ran out.
+    Expired,
+    /// It did not answer a keep-alive.
+    KeepAliveMissed,
+    /// Its association broke or was closed.
+    AssociationLost,
+}
+
+/// Why something from outside was ignored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ignored {
+    /// It was not a message.
+    Malformed(DecodeError),
+    /// A payload protocol identifier that is not the channel's.
+    WrongProtocol {
+        /// What it was.
+        ppid: u32,
+    },
+    /// A message that a registrar does not take.
+    Unexpected,
+    /// An answer to a keep-alive that was not asked of that association.
+    UnaskedAck,
+    /// A report about an element that is not known here.
+    UnknownElement,
+    /// More reports than [`Limits::reports_per_second`](super::Limits::reports_per_second).
+    TooManyReports,
+    /// What it asked for does not fit into a message.
+    AnswerTooLong,
+    /// The authority does not permit it.
+    NotPermitted,
+    /// More associations than [`Limits::associations`](super::Limits::associations).
+    TooManyAssociations,
+    /// The association said nothing for [`Limits::idle_timeout`](super::Limits::idle_timeout).
+    Idle,
+    /// The other side reported an error.
+    Error(alloc::boxed::Box<[ErrorCause]>),
+}
+
+impl core::fmt::Display for RemovalReason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Deregistered => "deregistered",
+            Self::Expired => "registration expired",
+            Self::KeepAliveMissed => "no answer to a keep-alive",
+            Self::AssociationLost => "association lost",
+        })
+    }
+}
+
+impl core::fmt::Display for Ignored {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Malformed(error) => write!(f, "not a message: {error}"),
+            Self::WrongProtocol { ppid } => {
+                write!(f, "payload protocol {ppid} is not the channel's")
+            }
+            Self::Unexpected => f.write_str("not a message for a registrar"),
+            Self::UnaskedAck => f.write_str("an answer to a keep-alive that was not asked of it"),
+            Self::UnknownElement => f.write_str("a report about an element that is not known"),
+            Self::TooManyReports => f.write_str("too many reports"),
+            Self::AnswerTooLong => f.write_str("the answer would not fit into a message"),
+            Self::NotPermitted => f.write_str("not permitted"),
+            Self::TooManyAssociations => f.write_str("too many associations"),
+            Self::Idle => f.write_str("idle"),
+            Self::Error(errors) => {
+                f.write_str("the other side reports")?;
+                errors.iter().try_for_each(|error| write!(f, " [{error}]"))
+            }
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! Supervision of own elements: keep-alives, probes after reports, claims (RFC 5352 §3.4, §3.5).
+//!
+//! ```text
+//!   idle --interval--> KEEP_ALIVE sent --ACK--> idle
+//!     \--report------>       |  \--timeout--> removed, a claim waiting for it is granted
+//!      \-claim------->       +-- while it waits, further reports and claims ask nothing more
+//! ```
+
+use super::{Event, Ignored, Registrar, RemovalReason, Timer};
+use crate::handlespace::Slot;
+use crate::id::{AssociationId, PeId, PoolHandle};
+use crate::time::{Duration, Instant};
+use crate::wire::asap::Body;
+use crate::wire::capability::Stamp;
+use crate::wire::operation_error::ErrorCause;
+use crate::wire::pool_element::PoolElement;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use rand_core::Rng;
+
+/// What is known of the life of an own element.
+#[derive(Debug)]
+pub(super) struct Supervision {
+    /// The association that speaks for the element.
+    holder: AssociationId,
+    last_heard: Instant,
+    /// When the keep-alive was sent that has not been answered yet.
+    asked: Option<Instant>,
+    round_trip: RoundTrip,
+    standing: Standing,
+    /// Who wants to speak for the element if its holder does not answer.
+    claim: Option<Claim>,
+}
+
+/// What users say of an element that answers us.
+#[derive(Debug)]
+enum Standing {
+    /// At most [`REPORTERS`] - 1 users have reported it lately.
+    Good(Vec<(AssociationId, Instant)>),
+    /// Ranked last until it has answered this often.
+    Suspected { answers_missing: u8 },
+}
+
+/// Somebody else's wish for an element, kept until its holder has been asked.
+#[derive(Debug)]
+pub(super) enum Claim {
+    Registration { assoc: AssociationId, handle: PoolHandle, element: Box<PoolElement> },
+    Deregistration { assoc: AssociationId, handle: PoolHandle, id: PeId, stamp: Option<Stamp> },
+}
+
+/// Users that must report an element within [`REPORT_WINDOW`] for it to be ranked last.
+const REPORTERS: usize = 3;
+const REPORT_WINDOW: Duration = Duration::from_secs(10);
+/// Probes that must succeed in a row before it is ranked as before.
+const CLEARING_ANSWERS: u8 = 2;
+
+impl Registrar {
+    /// The association that speaks for an element, if it is one of ours.
+    pub(super) fn holder_of(&self, slot: Slot) -> Option<AssociationId> {
+        Some(self.supervised.get(&slot)?.holder)
+    }
+
+    /// Begins or renews the supervision of an element after a registration on `assoc`.
+    pub(super) fn supervise(&mut self, now: Instant, slot: Slot, assoc: AssociationId) {
+        if let Some(supervision) = self.supervised.get_mut(&slot) {
+            if supervision.holder == assoc {
+                supervision.last_heard = now;
+                return;
+            }
+            self.release(slot);
+        }
+        self.supervised.insert(slot, Supervision::new(now, assoc));
+        if let Some(association) = self.associations.get_mut(&assoc) {
+            association.elements.insert(slot);
+        }
+        self.schedule_keep_alive(now, slot);
+    }
+
+    /// Ends the supervision of an element; who spoke for it.
+    pub(super) fn release(&mut self, slot: Slot) -> Option<AssociationId> {
+        let supervision = self.supervised.remove(&slot)?;
+        self.timers.cancel(Timer::KeepAlive(slot));
+        self.timers.cancel(Timer::KeepAliveTimeout(slot));
+        if let Some(association) = self.associations.get_mut(&supervision.holder) {
+            association.elements.remove(&slot);
+        }
+        Some(supervision.holder)
+    }
+
+    /// Whether an element wants to be asked: it does unless it was heard of lately.
+    pub(super) fn on_keep_alive_due(&mut self, now: Instant, slot: Slot) {
+        let Some(interval) = self.keep_alive_interval(slot) else {
+            return;
+        };
+        let Some(supervision) = self.supervised.get(&slot) else {
+            return;
+        };
+        if supervision.asked.is_some() {
+            return;
+        }
+        if now < supervision.last_heard + interval / 2 {
+            return self.schedule_keep_alive(now, slot);
+        }
+        self.ask(now, slot);
+    }
+
+    /// RFC 5352 §3.5: an element that does not answer is unreachable and is removed.
+    pub(super) fn on_keep_alive_timeout(&mut self, now: Instant, slot: Slot) {
+        let timeout = self.keep_alive_timeout(slot);
+        let Some(supervision) = self.supervised.get_mut(&slot) else {
+            return;
+        };
+        let Some(asked) = supervision.asked else {
+            return;
+        };
+        if now < asked + timeout {
+            self.timers.set(Timer::KeepAliveTimeout(slot), asked + timeout);
+            return;
+        }
+        let holder = supervision.holder;
+        let claim = supervision.claim.take();
+        let name = self.name(slot);
+        self.remove_element(now, slot, RemovalReason::KeepAliveMissed);
+        match (claim, name) {
+            (Some(Claim::Registration { assoc, handle, element }), _) => {
+                self.register(now, assoc, handle, element);
+            }
+            (Some(Claim::Deregistration { assoc, handle, id, stamp }), _) => {
+                self.deregister(now, assoc, handle, id, stamp);
+            }
+            (None, Some((handle, id))) => self.notify_removed(holder, handle, id),
+            (None, None) => {}
+        }
+    }
+
+    /// RFC 5352 §3.4. An answer counts only from the association that speaks for the element.
+    pub(super) fn on_endpoint_keep_alive_ack(
+        &mut self,
+        now: Instant,
+        assoc: AssociationId,
+        handle: &PoolHandle,
+        id: PeId,
+    ) {
+        let slot = self.handlespace.slot(handle.as_bytes(), id);
+        let Some(slot) = slot.filter(|&slot| self.holder_of(slot) == Some(assoc)) else {
+            return self.ignore(assoc, Ignored::UnaskedAck);
+        };
+        let Some(supervision) = self.supervised.get_mut(&slot) else {
+            return;
+        };
+        supervision.last_heard = now;
+        let Some(asked) = supervision.asked.take() else {
+            return self.ignore(assoc, Ignored::UnaskedAck);
+        };
+        supervision.round_trip.sample(now.saturating_since(asked));
+        let claim = supervision.claim.take();
+        let cleared = supervision.standing.answered();
+        self.timers.cancel(Timer::KeepAliveTimeout(slot));
+        self.schedule_keep_alive(now, slot);
+        if let Some(claim) = claim {
+            self.refuse_claim(claim);
+        }
+        if cleared {
+            self.handlespace.set_suspect(slot, false);
+            self.emit(Event::ElementCleared { handle: handle.clone(), id });
+        }
+    }
+
+    /// A user cannot reach an element: ask it now (RFC 5352 §3.5).
+    pub(super) fn on_report(&mut self, now: Instant, reporter: AssociationId, slot: Slot) {
+        let Some(supervision) = self.supervised.get_mut(&slot) else {
+            return;
+        };
+        let suspected = supervision.standing.reported(now, reporter);
+        if supervision.asked.is_none() {
+            self.ask(now, slot);
+        }
+        if suspected && let Some((handle, id)) = self.name(slot) {
+            self.handlespace.set_suspect(slot, true);
+            self.emit(Event::ElementSuspected { handle, id });
+        }
+    }
+
+    /// Somebody else speaks for an element: its holder is asked first, and wins if it answers.
+    pub(super) fn claim(&mut self, now: Instant, claim: Claim) {
+        let (handle, id) = claim.name();
+        let slot = self.handlespace.slot(handle.as_bytes(), id);
+        let Some(slot) = slot.filter(|&slot| self.holder_of(slot).is_some()) else {
+            return;
+        };
+        let Some(supervision) = self.supervised.get_mut(&slot) else {
+            return;
+        };
+        let asked = supervision.asked.is_some();
+        match &supervision.claim {
+            None => supervision.claim = Some(claim),
+            // The same claimant again, with newer values.
+            Some(waiting) if waiting.assoc() == claim.assoc() => supervision.claim = Some(claim),
+            Some(_) => return self.refuse_claim(claim),
+        }
+        if !asked {
+            self.ask(now, slot);
+        }
+    }
+
+    fn refuse_claim(&mut self, claim: Claim) {
+        match claim {
+            Claim::Registration { assoc, handle, element } => {
+                let cause = ErrorCause::NonUniquePeId;
+                self.refuse_registration(assoc, handle, element.id, cause);
+            }
+            Claim::Deregistration { assoc, handle, id, .. } => {
+                self.refuse_deregistration(assoc, handle, id);
+            }
+        }
+    }
+
+    /// Asks every own element anew, as if none had been asked before.
+    pub(super) fn probe_all(&mut self, now: Instant) {
+        let slots: Vec<_> = self.supervised.keys().copied().collect();
+        for slot in slots {
+            self.ask(now, slot);
+        }
+    }
+
+    /// Sends a keep-alive and waits for the answer.
+    fn ask(&mut self, now: Instant, slot: Slot) {
+        let timeout = self.keep_alive_timeout(slot);
+        let Some((handle, id)) = self.name(slot) else {
+            return;
+        };
+        let server = self.id;
+        let Some(supervision) = self.supervised.get_mut(&slot) else {
+            return;
+        };
+        supervision.asked = Some(now);
+        let holder = supervision.holder;
+        self.timers.cancel(Timer::KeepAlive(slot));
+        self.timers.set(Timer::KeepAliveTimeout(slot), now + timeout);
+        self.counters.keep_alives += 1;
+        // RFC 5352 §3.5: the H flag is not set when the element is only asked for a sign of life.
+        let body = Body::EndpointKeepAlive { home: false, server, handle, id: Some(id) };
+        self.transmit_asap(holder, body);
+    }
+
+    /// RFC 5352 §3.5: drawn anew each time, 50 % less to 50 % more than the interval.
+    fn schedule_keep_alive(&mut self, now: Instant, slot: Slot) {
+        if let Some(interval) = self.keep_alive_interval(slot) {
+            let drawn = interval / 2 + interval.mul_f64(unit_interval(self.rng.next_u32()));
+            self.timers.set(Timer::KeepAlive(slot), now + drawn);
+        }
+    }
+
+    /// The interval of an element's pool, or what the budget allows if that is longer.
+    fn keep_alive_interval(&mut self, slot: Slot) -> Option<Duration> {
+        let timers = self.config.timers_of(self.handlespace.pool_of(slot)?.handle());
+        let configured = timers.keep_alive_interval?;
+        let budget = f64::from(timers.keep_alive_budget.max(1));
+        let own_elements = u32::try_from(self.supervised.len()).unwrap_or(u32::MAX);
+        let affordable = Duration::from_secs_f64(f64::from(own_elements) / budget);
+        let stretched = affordable > configured;
+        if stretched && !self.stretched {
+            self.emit(Event::KeepAliveStretched { interval: affordable });
+        }
+        self.stretched = stretched;
+        Some(configured.max(affordable))
+    }
+
+    /// Never less than four round trips, so that slow links cost time and no living element.
+    fn keep_alive_timeout(&self, slot: Slot) -> Duration {
+        let Some(pool) = self.handlespace.pool_of(slot) else {
+            return Duration::ZERO;
+        };
+        let timers = self.config.timers_of(pool.handle());
+        let round_trips = self.supervised.get(&slot).map_or(Duration::ZERO, |s| 4 * s.round_trip.0);
+        timers.keep_alive_timeout.max(round_trips.min(timers.max_latency))
+    }
+
+    fn name(&self, slot: Slot) -> Option<(PoolHandle, PeId)> {
+        let handle = self.handlespace.pool_of(slot)?.handle().clone();
+        Some((handle, self.handlespace.element_at(slot)?.id()))
+    }
+}
+
+impl Supervision {
+    fn new(now: Instant, holder: AssociationId) -> Self {
+        Self {
+            holder,
+            last_heard: now,
+            asked: None,
+            round_trip: RoundTrip::default(),
+            standing: Standing::Good(Vec::new()),
+            claim: None,
+        }
+    }
+}
+
+impl Claim {
+    fn name(&self) -> (&PoolHandle, PeId) {
+        match self {
+            Self::Registration { handle, element, .. } => (handle, element.id),
+            Self::Deregistration { handle, id, .. } => (handle, *id),
+        }
+    }
+
+    fn assoc(&self) -> AssociationId {
+        match self {
+            Self::Registration { assoc, .. } | Self::Deregistration { assoc, .. } => *assoc,
+        }
+    }
+}
+
+impl Standing {
+    /// Notes a report; true if the element becomes suspected by it.
+    fn reported(&mut self, now: Instant, reporter: AssociationId) -> bool {
+        match self {
+            Self::Good(reports) => {
+                reports.retain(|(other, at)| {
+                    *other != reporter && now.saturating_since(*at) < REPORT_WINDOW
+                });
+                reports.push((reporter, now));
+                if reports.len() < REPORTERS {
+                    return false;
+                }
+                *self = Self::Suspected { answers_missing: CLEARING_ANSWERS };
+                true
+            }
+            Self::Suspected { answers_missing } => {
+                *answers_missing = CLEARING_ANSWERS;
+                false
+            }
+        }
+    }
+
+    /// Notes an answer to a probe; true if the element is suspected no longer.
+    fn answered(&mut self) -> bool {
+        let Self::Suspected { answers_missing } = self else {
+            return false;
+        };
+        *answers_missing = answers_missing.saturating_sub(1);
+        let cleared = *answers_missing == 0;
+        if cleared {
+            *self = Self::Good(Vec::new());
+        }
+        cleared
+    }
+}
+
+/// Smoothed time from a keep-alive to its answer; zero before the first.
+#[derive(Clone, Copy, Debug, Default)]
+struct RoundTrip(Duration);
+
+impl RoundTrip {
+    /// Seven parts old, one part new, as RFC 6298 §2 smooths.
+    fn sample(&mut self, sample: Duration) {
+        self.0 = if self.0.is_zero() { sample } else { (self.0 * 7 + sample) / 8 };
+    }
+}
+
+/// Uniform in [0, 1).
+fn unit_interval(random: u32) -> f64 {
+    f64::from(random) / (f64::from(u32::MAX) + 1.0)
+}
