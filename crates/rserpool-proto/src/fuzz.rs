@@ -4,6 +4,10 @@
 //! them: on the corpus, on all that one changed byte or one cut makes of it, and on random bytes.
 //! Each panics where its law is broken.
 
+mod policy;
+
+pub use policy::policy_operations;
+
 use crate::id::ServerId;
 use crate::wire::framer::Framer;
 use crate::wire::operation_error::ErrorCause;
@@ -121,6 +125,26 @@ const MAX_MESSAGE: usize = 0xffff;
 /// Padding that may be left out: at most 3 bytes at each of the few levels of nesting.
 const MOST_PADDING: usize = 32;
 
+/// Input read as operations; after its end it is all zeros.
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn next(&mut self) -> u8 {
+        let Some((&first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        first
+    }
+
+    /// A value from either end of what 32 bits hold: small ones, so that equals come about, and
+    /// great ones, so that sums overflow.
+    fn word(&mut self) -> u32 {
+        match self.next() {
+            byte @ 0..0xf0 => u32::from(byte),
+            byte => u32::MAX - u32::from(0xff - byte),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +202,11 @@ mod tests {
     }
 
     #[test]
+    fn operations_on_policies_next_to_the_corpus_keep_the_laws() {
+        neighbours("policy_operations", policy_operations);
+    }
+
+    #[test]
     fn what_is_next_to_a_captured_stream_keeps_the_laws() {
         neighbours("framer", framer);
     }
@@ -189,6 +218,14 @@ mod tests {
             messages in prop::collection::vec(framed(), 0..20),
         ) {
             framer(&[&[cut][..], &messages.concat()].concat());
+        }
+
+        #[test]
+        fn random_operations_on_policies_keep_the_laws(
+            kind in 0..9u8,
+            bytes in prop::collection::vec(any::<u8>(), 0..400),
+        ) {
+            policy_operations(&[&[kind][..], &bytes].concat());
         }
 
         #[test]

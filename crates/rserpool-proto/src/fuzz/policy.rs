@@ -1,0 +1,155 @@
+//! Every policy, driven by bytes, beside a model that keeps nothing but the elements' words.
+
+use super::Bytes;
+use crate::policy::{Dice, Policy, PolicyKind, PolicyTable, Seat};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// A policy of the table, and elements that come, change, are selected and go.
+///
+/// An answer holds as many elements as were asked for, if so many may be used, none twice, and only
+/// those there are. Least used and its relatives return minima in ascending order, priority maxima
+/// in descending order; counters of degradation begin anew with each registration. Round robin
+/// begins with each element as often as with any other while none comes or goes. Weight 0 is never
+/// returned.
+pub fn policy_operations(bytes: &[u8]) {
+    let mut bytes = Bytes(bytes);
+    let table = PolicyTable::builtin();
+    let number = usize::from(bytes.next()) % table.iter().len();
+    let Some(kind) = table.iter().nth(number) else { return };
+    let mut model = Model {
+        kind,
+        policy: (kind.create)(),
+        dice: Dice::new([bytes.next(); 32]),
+        elements: BTreeMap::new(),
+        answer: Vec::new(),
+    };
+    while !bytes.0.is_empty() {
+        model.step(&mut bytes);
+    }
+    model.policy.check();
+}
+
+struct Model<'a> {
+    kind: &'a PolicyKind,
+    policy: Box<dyn Policy>,
+    dice: Dice,
+    elements: BTreeMap<Seat, Element>,
+    answer: Vec<Seat>,
+}
+
+struct Element {
+    words: Vec<u32>,
+    /// Answers that held it since it registered last.
+    selected: u64,
+    /// Answers that began with it since an element came or went.
+    began: u64,
+}
+
+impl Model<'_> {
+    fn step(&mut self, bytes: &mut Bytes<'_>) {
+        let operation = bytes.next();
+        if operation & 1 == 1 {
+            return self.select(usize::from(operation >> 1) % 20);
+        }
+        let seat = Seat(u32::from(bytes.next() % 24));
+        match (operation >> 1) % 4 {
+            0 if self.elements.remove(&seat).is_some() => {
+                self.policy.remove(seat);
+                self.count_anew();
+            }
+            _ => self.register(seat, bytes),
+        }
+    }
+
+    fn register(&mut self, seat: Seat, bytes: &mut Bytes<'_>) {
+        let words: Vec<u32> = self.kind.words.iter().map(|_| bytes.word()).collect();
+        let element = Element { words: words.clone(), selected: 0, began: 0 };
+        match self.elements.get_mut(&seat) {
+            Some(known) => {
+                self.policy.update(seat, &words);
+                *known = Element { began: known.began, ..element };
+            }
+            None => {
+                self.policy.insert(seat, &words);
+                self.elements.insert(seat, element);
+                self.count_anew();
+            }
+        }
+    }
+
+    fn count_anew(&mut self) {
+        for element in self.elements.values_mut() {
+            element.began = 0;
+        }
+    }
+
+    fn select(&mut self, n: usize) {
+        self.answer.clear();
+        self.policy.select(&mut self.dice, n, &mut self.answer);
+
+        let usable = |element: &&Element| element.usable(self.kind.name);
+        let most = self.elements.values().filter(usable).count();
+        assert_eq!(self.answer.len(), n.min(most), "as many as were asked for, if there are");
+        let mut once = self.answer.clone();
+        once.sort();
+        once.dedup();
+        assert_eq!(once.len(), self.answer.len(), "none twice");
+        let elements = self.answer.iter().map(|seat| &self.elements[seat]);
+        assert!(elements.clone().all(|element| usable(&element)), "weight 0 never");
+
+        if ORDERED.contains(&self.kind.name) {
+            let keys: Vec<u128> = elements.map(|element| element.key(self.kind.name)).collect();
+            assert!(keys.is_sorted(), "in order: {keys:?}");
+            let others = self.elements.iter().filter(|(seat, _)| once.binary_search(seat).is_err());
+            let least = others.map(|(_, element)| element.key(self.kind.name)).min();
+            let last = keys.last().copied();
+            assert!(last.is_none() || least.is_none() || last <= least, "the best: {keys:?}");
+        }
+        for seat in &self.answer {
+            if let Some(element) = self.elements.get_mut(seat) {
+                element.selected += 1;
+            }
+        }
+        if let Some(first) = self.answer.first().and_then(|seat| self.elements.get_mut(seat)) {
+            first.began += 1;
+        }
+        if self.kind.name == "round-robin" {
+            let began = || self.elements.values().map(|element| element.began);
+            let (least, most) = (began().min(), began().max());
+            assert!(most <= least.map(|least| least + 1), "in turn: {least:?} to {most:?}");
+        }
+    }
+}
+
+/// Policies whose answers are in the order of a key.
+const ORDERED: [&str; 4] =
+    ["priority", "least-used", "least-used-degradation", "priority-least-used"];
+
+impl Element {
+    fn word(&self, position: usize) -> u32 {
+        self.words.get(position).copied().unwrap_or_default()
+    }
+
+    /// RFC 5356 §3.2: an element of weight 0 serves nobody.
+    fn usable(&self, policy: &str) -> bool {
+        match policy {
+            "weighted-round-robin" | "weighted-random" => self.word(0) > 0,
+            // §5.4.2: its weight is what is left of 0xffffffff.
+            "randomized-least-used" => self.word(0) < u32::MAX,
+            _ => true,
+        }
+    }
+
+    /// What the best has least of.
+    fn key(&self, policy: &str) -> u128 {
+        let (first, second) = (u128::from(self.word(0)), u128::from(self.word(1)));
+        match policy {
+            "priority" => u128::from(u32::MAX) - first,
+            "priority-least-used" => first + second,
+            "least-used-degradation" => first + u128::from(self.selected) * second,
+            _ => first,
+        }
+    }
+}
