@@ -9,6 +9,7 @@ mod bench;
 mod ci;
 mod conformance;
 mod directions;
+mod e2e;
 mod fuzz;
 mod steps;
 
@@ -21,6 +22,8 @@ use std::process::ExitCode;
 enum Task {
     /// Everything a change has to pass: format, lints, docs, tests, directions, licences.
     Ci(ci::Arguments),
+    /// The main job on real servers: nginx pooled, proxied, killed and restarted under load.
+    E2e(e2e::Arguments),
     /// Runs the fuzz targets and writes what they executed to docs/FUZZING.md.
     Fuzz(fuzz::Arguments),
     /// Measures; prints a table and leaves JSON in target/bench.
@@ -30,6 +33,7 @@ enum Task {
 fn main() -> ExitCode {
     let passed = match Task::parse() {
         Task::Ci(arguments) => ci::run(&arguments),
+        Task::E2e(arguments) => e2e::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
     };

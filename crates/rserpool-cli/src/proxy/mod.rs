@@ -17,7 +17,7 @@ mod pipe;
 mod relay;
 mod serve;
 
-use crate::args::{RegistrarFlags, TimerFlags, Timers};
+use crate::args::{RegistrarFlags, TimerFlags};
 use crate::failure::Failure;
 use crate::signals::Stop;
 use crate::units::parse_duration;
@@ -25,7 +25,7 @@ use balance::{Balance, Times};
 use rserpool::PoolUser;
 use rserpool::pool_user::PoolUserConfig;
 use rserpool::proto::id::PoolHandle;
-use rserpool::proto::timers::{Preset, UserTimers};
+use rserpool::proto::timers::UserTimers;
 use serve::Serve;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -139,11 +139,7 @@ impl Args {
 impl Args {
     /// Starts to keep the list of elements.
     fn balance(&self) -> Result<Arc<Balance>, Failure> {
-        let mut timers = UserTimers::preset(match self.timers.timers {
-            Timers::Rfc => Preset::Rfc,
-            Timers::Default => Preset::Default,
-            Timers::Realtime => Preset::Realtime,
-        });
+        let mut timers = UserTimers::preset(self.timers.timers.into());
         let times = Times {
             renew: timers.stale_cache_value,
             set_aside: timers.set_aside,
@@ -151,7 +147,7 @@ impl Args {
         };
         // What is asked is asked of a registrar: the list kept here is all the cache there is.
         timers.stale_cache_value = Duration::ZERO;
-        let mut config = PoolUserConfig::new(self.registrars.registrars.clone());
+        let mut config = PoolUserConfig::new(self.registrars.locators()?);
         config.timers = timers;
         config.items = Some(u32::MAX);
         let mut seed = [0; 32];
