@@ -12,10 +12,19 @@
 //! as it breaks or falls silent. They never open associations between users and elements: that is
 //! for whoever moves the application's data.
 
+mod cache;
 pub mod pool_element;
 pub mod pool_user;
+mod server_hunt;
+#[cfg(test)]
+mod testing;
 
 use crate::machine::CloseReason;
+use crate::wire::asap::{Body, Message};
+use crate::wire::capability::Capabilities;
+use crate::wire::operation_error::ErrorCause;
+use alloc::vec;
+use alloc::vec::Vec;
 
 /// Why a home registrar is one no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
@@ -32,4 +41,27 @@ pub enum LossReason {
     /// It sends no keep-alives any more, and did not answer when asked.
     #[error("the keep-alives have stopped")]
     Silent,
+}
+
+/// What these machines can do beyond the RFCs: no bit has a meaning yet, to be there is enough.
+const CAPABILITIES: Capabilities = Capabilities(0);
+
+/// Writes a message; `None` if it would be longer than a message can be.
+fn encode(body: Body) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    Message::from(body).encode(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Reads a message: what it says, and what has to be answered about its form (RFC 5354 §3, §4).
+fn decode(bytes: &[u8]) -> (Option<Body>, Option<Vec<u8>>) {
+    let (body, errors) = match Message::decode(bytes) {
+        Ok(decoded) => (Some(decoded.message.body), decoded.reports),
+        Err(error) => (None, error.cause(bytes).map_or_else(Vec::new, |cause| vec![cause])),
+    };
+    (body, report(errors))
+}
+
+fn report(errors: Vec<ErrorCause>) -> Option<Vec<u8>> {
+    if errors.is_empty() { None } else { encode(Body::Error { errors }) }
 }

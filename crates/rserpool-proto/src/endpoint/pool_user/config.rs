@@ -1,12 +1,13 @@
 //! What a pool user is told at its start.
 
 use crate::machine::Locator;
+use crate::policy::PolicyTable;
 use crate::time::Duration;
 use crate::timers::UserTimers;
 use alloc::vec::Vec;
 
 /// What a [`PoolUser`](super::PoolUser) is told at its start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct PoolUserConfig {
     /// Registrars of the operation scope, of which one becomes the home; their order means nothing.
     pub registrars: Vec<Locator>,
@@ -24,6 +25,9 @@ pub struct PoolUserConfig {
     /// Most requests that may wait for answers at a time; more are refused with
     /// [`ResolveError::TooManyRequests`](super::ResolveError::TooManyRequests). Defaults to 4096.
     pub max_requests: usize,
+    /// The policies whose user side is known; any other is used as round robin. Defaults to those
+    /// of RFC 5356.
+    pub policies: PolicyTable,
 }
 
 impl PoolUserConfig {
@@ -36,6 +40,7 @@ impl PoolUserConfig {
             keep_stale: None,
             max_pools: 1024,
             max_requests: 4096,
+            policies: PolicyTable::default(),
         }
     }
 }

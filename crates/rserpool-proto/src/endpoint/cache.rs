@@ -1,0 +1,246 @@
+//! The cache of a pool user: what registrars answered, and what its owner reported (RFC 5352 §3.3
+//! C1-C4, §3.5, §6.3-§6.5).
+//!
+//! An answer is *fresh* for `stale_cache_value`, and *kept* for `keep_stale` for the case that no
+//! registrar answers.
+//!
+//! An element that was reported as unreachable is **set aside** for a fixed time: it is not picked
+//! while there is another. A registrar that lists it again does not end that: at first it lists
+//! the element because its own probe is still under way. The time is not shorter than
+//! `stale_cache_value`, so whatever is fresh when it has passed was asked for after the report, and
+//! counts. If nothing else is left, an element set aside is picked all the same once a registrar has
+//! listed it in an answer asked for after the report: it may only have been restarting.
+//!
+//! A **PE handle** is a pool handle and an identifier. An answer may hold only some elements of a
+//! large pool; then those of earlier answers are remembered, so that a handle still leads somewhere.
+
+use crate::id::{PeId, PoolHandle};
+use crate::policy::{Candidate, Dice, PolicyTable, Turn};
+use crate::time::{Duration, Instant};
+use crate::wire::policy::PolicyParameter;
+use crate::wire::pool_element::PoolElement;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Most reports remembered per pool; the oldest make room. More than this many elements found dead
+/// within `set_aside` is a failure of the network.
+const MAX_ASIDE: usize = 256;
+
+/// Most elements per pool that are remembered beyond the newest answer.
+const MAX_OTHERS: usize = 256;
+
+/// Answers and reports, by pool.
+#[derive(Debug)]
+pub(super) struct Cache {
+    pools: BTreeMap<PoolHandle, Pool>,
+    /// Which pool was used when, for making room.
+    uses: BTreeMap<u64, PoolHandle>,
+    next_use: u64,
+    max_pools: usize,
+    set_aside: Duration,
+}
+
+/// What is known of one pool.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    answer: Option<Answer>,
+    /// Elements of earlier answers that the newest, which is not complete, does not list.
+    others: BTreeMap<PeId, Arc<PoolElement>>,
+    /// When each element set aside was reported.
+    aside: BTreeMap<PeId, Instant>,
+    used: u64,
+}
+
+/// What a registrar answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// Policy of the pool.
+    pub(super) policy: PolicyParameter,
+    /// At least one, in the order of the registrar.
+    pub(super) elements: Vec<Arc<PoolElement>>,
+    /// How many the pool has, if the registrar said so.
+    pub(super) total: Option<u32>,
+    /// When it was asked for.
+    pub(super) asked: Instant,
+    /// When it came.
+    pub(super) received: Instant,
+    /// Where the user stands in it.
+    pub(super) turn: Turn,
+}
+
+/// How wide a choice among the elements of an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// None that are set aside.
+    Good,
+    /// Those set aside too, if they were listed since they were reported.
+    Listed,
+    /// All: no registrar answers that could know better.
+    Any,
+}
+
+impl Cache {
+    pub(super) fn new(max_pools: usize, set_aside: Duration) -> Self {
+        Self {
+            pools: BTreeMap::new(),
+            uses: BTreeMap::new(),
+            next_use: 0,
+            max_pools: max_pools.max(1),
+            set_aside,
+        }
+    }
+
+    /// What is known of a pool; counts as a use.
+    pub(super) fn pool(&mut self, handle: &PoolHandle) -> Option<&mut Pool> {
+        if self.pools.contains_key(handle) { Some(self.pool_or_new(handle)) } else { None }
+    }
+
+    /// Keeps an answer in place of the one before.
+    pub(super) fn store(&mut self, now: Instant, handle: &PoolHandle, answer: Answer) {
+        let set_aside = self.set_aside;
+        let pool = self.pool_or_new(handle);
+        pool.aside.retain(|_, reported| now < *reported + set_aside);
+        pool.replace_answer(answer);
+    }
+
+    /// Forgets what a registrar answered, but not what was reported.
+    pub(super) fn forget_answer(&mut self, handle: &PoolHandle) {
+        if let Some(pool) = self.pools.get_mut(handle) {
+            pool.answer = None;
+            pool.others.clear();
+        }
+    }
+
+    /// Forgets all about a pool.
+    pub(super) fn purge(&mut self, handle: &PoolHandle) {
+        if let Some(pool) = self.pools.remove(handle) {
+            self.uses.remove(&pool.used);
+        }
+    }
+
+    /// Sets an element aside; false if it already was.
+    pub(super) fn set_aside(&mut self, now: Instant, handle: &PoolHandle, id: PeId) -> bool {
+        let set_aside = self.set_aside;
+        let pool = self.pool_or_new(handle);
+        pool.aside.retain(|_, reported| now < *reported + set_aside);
+        if pool.aside.contains_key(&id) {
+            return false;
+        }
+        if pool.aside.len() >= MAX_ASIDE {
+            let oldest = pool.aside.iter().min_by_key(|&(id, reported)| (*reported, *id));
+            if let Some(oldest) = oldest.map(|(id, _)| *id) {
+                pool.aside.remove(&oldest);
+            }
+        }
+        pool.aside.insert(id, now);
+        pool.others.remove(&id);
+        true
+    }
+
+    /// Whether an element is set aside now.
+    pub(super) fn is_aside(&self, now: Instant, handle: &PoolHandle, id: PeId) -> bool {
+        self.pools.get(handle).is_some_and(|pool| pool.is_aside(now, id, self.set_aside))
+    }
+
+    /// The element of the pool's answer that the user's side of the pool's policy takes (RFC 5356).
+    pub(super) fn choose(
+        &mut self,
+        now: Instant,
+        handle: &PoolHandle,
+        exclude: &[PeId],
+        choice: Choice,
+        policies: &PolicyTable,
+        dice: &mut Dice,
+    ) -> Option<Arc<PoolElement>> {
+        let set_aside = self.set_aside;
+        let Pool { answer, aside, .. } = self.pools.get_mut(handle)?;
+        let Answer { policy, elements, asked, turn, .. } = answer.as_mut()?;
+        let usable = |id: PeId| {
+            let reported = aside.get(&id).filter(|&&reported| now < reported + set_aside);
+            !exclude.contains(&id)
+                && match (choice, reported) {
+                    (_, None) | (Choice::Any, _) => true,
+                    (Choice::Good, Some(_)) => false,
+                    (Choice::Listed, Some(reported)) => *asked >= *reported,
+                }
+        };
+        let mut candidates = elements.iter().map(|element| Candidate {
+            usable: usable(element.id),
+            words: element.policy.words().unwrap_or_default(),
+        });
+        let kind = policies.answering(policy.number);
+        let position = (kind.pick)(turn, &mut candidates, dice)?;
+        elements.get(position).cloned()
+    }
+
+    fn pool_or_new(&mut self, handle: &PoolHandle) -> &mut Pool {
+        if !self.pools.contains_key(handle) && self.pools.len() >= self.max_pools {
+            // The one used least recently makes room.
+            if let Some((_, oldest)) = self.uses.pop_first() {
+                self.pools.remove(&oldest);
+            }
+        }
+        let used = self.next_use;
+        self.next_use += 1;
+        let pool =
+            self.pools.entry(handle.clone()).or_insert_with(|| Pool { used, ..Pool::default() });
+        self.uses.remove(&pool.used);
+        self.uses.insert(used, handle.clone());
+        pool.used = used;
+        pool
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        assert_eq!(self.pools.len(), self.uses.len());
+        self.pools.len()
+    }
+}
+
+impl Pool {
+    /// What a registrar answered last.
+    pub(super) fn answer(&self) -> Option<&Answer> {
+        self.answer.as_ref()
+    }
+
+    /// An element by its identifier, if it is in the newest answer or may still be in the pool.
+    pub(super) fn element(&self, id: PeId) -> Option<&Arc<PoolElement>> {
+        let listed = self.answer.as_ref()?.elements.iter().find(|element| element.id == id);
+        listed.or_else(|| self.others.get(&id))
+    }
+
+    fn is_aside(&self, now: Instant, id: PeId, set_aside: Duration) -> bool {
+        self.aside.get(&id).is_some_and(|&reported| now < reported + set_aside)
+    }
+
+    fn replace_answer(&mut self, answer: Answer) {
+        let old = self.answer.take();
+        if answer.is_complete() {
+            self.others.clear();
+        } else {
+            for element in old.into_iter().flat_map(|old| old.elements) {
+                self.others.insert(element.id, element);
+            }
+            for element in &answer.elements {
+                self.others.remove(&element.id);
+            }
+            while self.others.len() > MAX_OTHERS {
+                self.others.pop_first();
+            }
+        }
+        self.answer = Some(answer);
+    }
+}
+
+impl Answer {
+    /// Whether it lists the whole pool, as far as can be known.
+    fn is_complete(&self) -> bool {
+        self.total.is_none_or(|total| u64::from(total) <= self.elements.len() as u64)
+    }
+
+    /// Whether it may still be used within `limit` of its arrival.
+    pub(super) fn is_within(&self, now: Instant, limit: Duration) -> bool {
+        now < self.received + limit
+    }
+}
