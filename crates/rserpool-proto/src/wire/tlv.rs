@@ -79,6 +79,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If there are fewer.
+    #[inline]
     pub fn bytes(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         let left = self.end - self.position;
         match self.bytes.get(self.position..).and_then(|rest| rest.get(..len)) {
@@ -101,6 +102,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If there are fewer.
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let mut array = [0; N];
         array.copy_from_slice(self.bytes(N)?);
@@ -111,6 +113,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If too few bytes are left.
+    #[inline]
     pub fn u16(&mut self) -> Result<u16, DecodeError> {
         self.array().map(u16::from_be_bytes)
     }
@@ -119,6 +122,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If too few bytes are left.
+    #[inline]
     pub fn u32(&mut self) -> Result<u32, DecodeError> {
         self.array().map(u32::from_be_bytes)
     }
@@ -127,6 +131,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If too few bytes are left.
+    #[inline]
     pub fn u64(&mut self) -> Result<u64, DecodeError> {
         self.array().map(u64::from_be_bytes)
     }
@@ -135,6 +140,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If what is left is no parameter.
+    #[inline]
     pub fn peek(&self) -> Result<Option<u16>, DecodeError> {
         if self.is_empty() {
             return Ok(None);
@@ -147,6 +153,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Those of `read`, and if the next parameter is of another type or its length cannot be.
+    #[inline]
     pub fn parameter<T>(
         &mut self,
         kind: u16,
@@ -164,6 +171,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Those of `read`, and if its length cannot be.
+    #[inline]
     pub fn any_parameter<T>(
         &mut self,
         read: impl FnOnce(u16, &mut Self) -> Result<T, DecodeError>,
@@ -187,6 +195,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Those of `read`, and if the place is taken.
+    #[inline]
     pub fn once<T>(
         &mut self,
         place: &mut Option<T>,
@@ -259,6 +268,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Where the next parameter stands.
+    #[inline]
     fn next_extent(&self) -> Result<Extent, DecodeError> {
         let left = self.bytes.get(self.position..self.end).unwrap_or_default();
         let Some((&[kind_high, kind_low, len_high, len_low], _)) = left.split_first_chunk() else {
@@ -332,6 +342,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends bytes, unless they do not fit.
+    #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) {
         if self.full || bytes.len() > self.limit.saturating_sub(self.len()) {
             self.full = true;
@@ -341,26 +352,30 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends a 16-bit number.
+    #[inline]
     pub fn u16(&mut self, value: u16) {
         self.bytes(&value.to_be_bytes());
     }
 
     /// Appends a 32-bit number.
+    #[inline]
     pub fn u32(&mut self, value: u32) {
         self.bytes(&value.to_be_bytes());
     }
 
     /// Appends a 64-bit number.
+    #[inline]
     pub fn u64(&mut self, value: u64) {
         self.bytes(&value.to_be_bytes());
     }
 
     /// Appends a parameter around what `write` appends.
+    #[inline]
     pub fn parameter(&mut self, kind: u16, write: impl FnOnce(&mut Self)) {
         self.pad();
         let header = self.out.len();
-        self.u16(kind);
-        self.u16(0);
+        let [high, low] = kind.to_be_bytes();
+        self.bytes(&[high, low, 0, 0]);
         write(self);
         // RFC 5354 §2: the padding between nested parameters has been written in front of the later
         // ones, the last padding has not.
@@ -399,16 +414,19 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    #[inline]
     fn len(&self) -> usize {
         self.out.len() - self.start
     }
 
+    #[inline]
     fn pad(&mut self) {
         let padding = padded(self.len()) - self.len();
         self.bytes([0; 3].get(..padding).unwrap_or_default());
     }
 
     /// Fills in the length of the message or parameter that begins at `header`.
+    #[inline]
     fn write_length(&mut self, header: usize) {
         if self.full {
             return;
