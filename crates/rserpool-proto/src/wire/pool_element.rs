@@ -12,7 +12,7 @@ use super::capability::{Owner, Stamp};
 use super::error::DecodeError;
 use super::kind;
 use super::policy::{PolicyData, PolicyNumber, PolicyParameter};
-use super::tlv::{Reader, Writer};
+use super::tlv::{PARAMETER_HEADER_LEN, Reader, Writer};
 use super::transport::{SctpTransport, Transport, decode_tcp, encode_one};
 use super::unknown::UnknownParameter;
 use crate::id::{PeId, ServerId};
@@ -56,12 +56,20 @@ pub struct ElementExtensions {
 }
 
 impl PoolElement {
+    /// Longest Pool Element parameter accepted, in bytes: half of the longest message, so that what
+    /// was accepted in one message fits into every other, whatever a registrar adds to it.
+    pub const MAX_LEN: usize = 32 * 1024;
+
     /// Reads the parameter.
     ///
     /// # Errors
-    /// If it is malformed, or user transport or policy are missing.
+    /// If it is malformed or longer than [`PoolElement::MAX_LEN`], or user transport or policy are
+    /// missing.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         reader.parameter(kind::POOL_ELEMENT, |reader| {
+            if PARAMETER_HEADER_LEN + reader.remaining() > Self::MAX_LEN {
+                return Err(reader.invalid("the pool element has more than 32768 bytes"));
+            }
             let id = PeId(reader.u32()?);
             let home = ServerId(reader.u32()?);
             let life = reader.u32()?.cast_signed();

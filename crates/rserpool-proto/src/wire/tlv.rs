@@ -26,7 +26,8 @@ pub const MAX_MESSAGE_LEN: usize = 65532;
 /// Type, flags and length in front of a message.
 pub const MESSAGE_HEADER_LEN: usize = 4;
 
-const PARAMETER_HEADER_LEN: usize = 4;
+/// Type and length in front of a parameter.
+pub const PARAMETER_HEADER_LEN: usize = 4;
 
 /// The next multiple of 4.
 pub(super) fn padded(len: usize) -> usize {
@@ -70,6 +71,11 @@ impl<'a> Reader<'a> {
         Ok((kind, flags, reader))
     }
 
+    /// How many bytes are left of the parameter or message.
+    pub fn remaining(&self) -> usize {
+        self.end - self.position
+    }
+
     /// Whether the parameter or message has been read to its end.
     pub fn is_empty(&self) -> bool {
         self.position == self.end
@@ -81,7 +87,7 @@ impl<'a> Reader<'a> {
     /// If there are fewer.
     #[inline]
     pub fn bytes(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let left = self.end - self.position;
+        let left = self.remaining();
         match self.bytes.get(self.position..).and_then(|rest| rest.get(..len)) {
             Some(bytes) if len <= left => {
                 self.position += len;
@@ -183,7 +189,7 @@ impl<'a> Reader<'a> {
         self.parameter = Some(extent);
         let value = read(extent.kind, self)?;
         if !self.is_empty() {
-            return Err(self.error(Reason::Trailing { count: self.end - self.position }));
+            return Err(self.error(Reason::Trailing { count: self.remaining() }));
         }
         (self.end, self.parameter) = outer;
         // RFC 5354 §2: after the last parameter the padding may be outside what we are in.

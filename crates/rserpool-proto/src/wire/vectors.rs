@@ -327,6 +327,19 @@ fn the_second_transport_of_an_element_is_asaps_and_must_be_sctp() {
 }
 
 #[test]
+fn a_pool_element_has_a_length_that_leaves_room_in_every_message() {
+    let with = |len| {
+        let user_transport = Transport::Opaque(alloc::vec![0; len].into());
+        encoded(|writer| PoolElement { user_transport, ..element() }.encode(writer))
+    };
+    let longest = with(PoolElement::MAX_LEN - 32);
+    assert_eq!(longest.len(), PoolElement::MAX_LEN);
+    assert!(PoolElement::decode(&mut Reader::new(&longest)).is_ok());
+    let reason = Reason::Invalid("the pool element has more than 32768 bytes");
+    refused(&with(PoolElement::MAX_LEN - 31), reason, PoolElement::decode);
+}
+
+#[test]
 fn server_information_is_an_identifier_and_an_sctp_or_tcp_transport() {
     // RFC 5354 §3.11; TCP is ours.
     let transport = sctp(9901, TransportUse::DataOnly, &["10.0.0.11"]).into();

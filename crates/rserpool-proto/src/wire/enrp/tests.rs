@@ -183,6 +183,19 @@ fn a_handle_update_adds_or_deletes_an_element() {
 }
 
 #[test]
+fn the_reserved_field_of_an_update_is_ignored() {
+    // RFC 5353 §2.4.
+    let bytes = hex!(
+        "04 00 0040 00000011 00000022 0001 ffff  0009 0005 41 000000
+         000a 0028 00000021 00000011 0000001e
+           0005 0010 0007 0000 0001 0008 0a000015  0008 0008 00000001"
+    );
+    let mut out = Vec::new();
+    Message::decode(&bytes).unwrap().message.encode(&mut out).unwrap();
+    assert_eq!(out[12..16], hex!("0001 0000"));
+}
+
+#[test]
 fn list_requests_and_responses_carry_servers() {
     // RFC 5353 §2.5, §2.6.
     both_ways(&hex!("05 00 000c 00000011 00000022"), Body::ListRequest);

@@ -88,12 +88,14 @@ fn a_parameter_length_below_its_header_or_beyond_its_room_is_refused() {
 }
 
 #[test]
-fn the_message_length_may_count_the_last_padding_or_not() {
+fn the_message_length_may_count_the_last_padding_or_not_and_the_padding_is_ignored() {
     // RFC 5354 §4 does not count it, rsplib does; a sender may also leave it out.
     for bytes in [
         &hex!("05 01 0009 0009 0005 61")[..],
         &hex!("05 01 0009 0009 0005 61 000000")[..],
+        &hex!("05 01 0009 0009 0005 61 ffffff")[..],
         &hex!("05 01 000c 0009 0005 61 000000")[..],
+        &hex!("05 01 000c 0009 0005 61 ffffff")[..],
     ] {
         let (kind, flags, mut reader) = Reader::message(bytes).unwrap();
         assert_eq!((kind, flags), (5, 1));
