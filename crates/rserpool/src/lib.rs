@@ -9,6 +9,7 @@
 //!        ^------------- the application's own protocol ---'
 //! ```
 //!
+//! * [`Registrar`] serves an operation scope.
 //! * [`PoolElement`] keeps a server in its pool, whatever happens to registrars.
 //! * [`PoolUser`] finds servers of a pool by the pool's policy.
 //! * [`table`] reads all that a registrar knows.
@@ -24,8 +25,10 @@ pub mod driver;
 pub mod metrics;
 pub mod pool_element;
 pub mod pool_user;
+pub mod registrar;
 mod seed;
 pub mod table;
 
 pub use pool_element::PoolElement;
 pub use pool_user::PoolUser;
+pub use registrar::Registrar;

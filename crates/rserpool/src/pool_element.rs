@@ -13,7 +13,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 pub use crate::proto::endpoint::pool_element::{Event, Health, PoolElementConfig, State};
@@ -47,7 +47,7 @@ pub use crate::proto::endpoint::pool_element::{Event, Health, PoolElementConfig,
 #[derive(Debug)]
 pub struct PoolElement {
     handle: PoolHandle,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<(Command, oneshot::Sender<()>)>,
     events: mpsc::Receiver<Event>,
     status: watch::Receiver<Status>,
     metrics: Arc<Metrics>,
@@ -104,8 +104,13 @@ impl PoolElement {
             unconfirmed: false,
         });
         let metrics = Arc::<Metrics>::default();
-        let host =
-            Host { machine, events: event_sender, status: status_sender, metrics: metrics.clone() };
+        let host = Host {
+            machine,
+            events: event_sender,
+            status: status_sender,
+            metrics: metrics.clone(),
+            done: Vec::new(),
+        };
         tokio::spawn(Driver::new(host, inbox, Limits::default(), metrics.clone()).run());
         Ok(Self { handle, commands, events, status, metrics })
     }
@@ -180,7 +185,8 @@ impl PoolElement {
     }
 
     /// Leaves the pool, and waits until that is confirmed, or has failed for long enough: at most
-    /// MAX-REG-ATTEMPT times T3. Dropping the future does not stop the leaving.
+    /// MAX-REG-ATTEMPT times T3. Dropping the future once it was
+    /// polled does not stop the leaving.
     ///
     /// # Errors
     /// [`DeregisterError`] if no registrar confirms it. The element is out all the same: its
@@ -198,9 +204,13 @@ impl PoolElement {
         }
     }
 
+    /// Comes back when the status shows what the command has changed.
     async fn command(&self, command: Command) {
+        let (done, seen) = oneshot::channel();
         // If the task is gone its runtime is being shut down.
-        let _ = self.commands.send(command).await;
+        if self.commands.send((command, done)).await.is_ok() {
+            let _ = seen.await;
+        }
     }
 }
 
@@ -271,17 +281,20 @@ struct Host {
     events: mpsc::Sender<Event>,
     status: watch::Sender<Status>,
     metrics: Arc<Metrics>,
+    /// To be told when the status shows what their commands have changed.
+    done: Vec<oneshot::Sender<()>>,
 }
 
 impl Hosted for Host {
     type Machine = machine::PoolElement;
-    type Command = Command;
+    type Command = (Command, oneshot::Sender<()>);
 
     fn machine(&mut self) -> &mut machine::PoolElement {
         &mut self.machine
     }
 
-    fn on_command(&mut self, now: Instant, command: Command) -> ControlFlow<()> {
+    fn on_command(&mut self, now: Instant, (command, done): Self::Command) -> ControlFlow<()> {
+        self.done.push(done);
         match command {
             Command::SetPolicy(policy) => self.machine.set_policy(now, policy),
             Command::ReportHealth(healthy) => self.machine.report_health(now, healthy),
@@ -313,6 +326,10 @@ impl Hosted for Host {
             }
             changed
         });
+        for done in self.done.drain(..) {
+            // Its future may have been dropped.
+            let _ = done.send(());
+        }
     }
 }
 

@@ -368,3 +368,31 @@ async fn a_driver_whose_commanders_are_gone_ends() {
     timeout(PATIENCE, here.task).await.unwrap().unwrap();
     assert_eq!(read_to_end(&mut stream).await, 0);
 }
+
+#[tokio::test]
+async fn connections_that_come_and_go_leave_nothing_behind() {
+    let server = echo(Channel::Asap, Limits::default());
+    let clients: Vec<_> = (0..300)
+        .map(|_| {
+            tokio::spawn(async move {
+                let mut stream = TcpStream::connect(server.address).await.unwrap();
+                exchange(&mut stream, &message(8)).await;
+                exchange(&mut stream, &message(60_000)).await;
+                drop(stream);
+                exchange(&mut TcpStream::connect(server.address).await.unwrap(), &message(8)).await;
+            })
+        })
+        .collect();
+    for client in clients {
+        timeout(PATIENCE, client).await.unwrap().unwrap();
+    }
+    let gone = async {
+        while server.metrics.associations.get() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, gone).await.unwrap();
+    assert_eq!(server.metrics.associations_accepted_total.get(), 600);
+    assert_eq!(server.metrics.messages_received_total.get(), 900);
+    assert_eq!(server.metrics.messages_sent_total.get(), 900);
+}

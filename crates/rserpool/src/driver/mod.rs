@@ -11,6 +11,9 @@
 //! for a connection however many messages it takes. A message is copied twice (from and to the
 //! kernel) and crosses no channel, no lock and no other task.
 //!
+//! Time is [`now`], which goes on while the host is suspended. Alarms are the runtime's and do not:
+//! after a suspension they come late, and the machine sees that by the time it is given.
+//!
 //! A turn is bounded; what is left is taken up after the runtime has looked at its
 //! other tasks and sockets. Everything that grows has a bound in [`Limits`].
 

@@ -1,0 +1,259 @@
+//! A registrar.
+
+use crate::driver::{BindError, Driver, Hosted, Limits, listen};
+use crate::metrics::Metrics;
+use crate::proto::id::ServerId;
+use crate::proto::machine::Channel;
+use crate::proto::registrar as machine;
+use crate::proto::time::Instant;
+use crate::proto::wire::{PORT_ASAP, PORT_ENRP};
+use crate::seed::seed;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tracing::{debug, info, warn};
+
+pub use crate::proto::registrar::{Counters, Event, RegistrarConfig, RemovalReason};
+
+/// What a [`Registrar`] is told at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Addresses for elements and users, over TCP; port 0 lets the system choose. Defaults to
+    /// 127.0.0.1 and the registered port, 3863 (RFC 5352 §8.2).
+    pub asap: Vec<SocketAddr>,
+    /// Addresses for other registrars and for readers of the table ([`crate::table`]), over TCP.
+    /// Defaults to 127.0.0.1 and the registered port, 9901 (RFC 5353 §5.2); may be empty.
+    pub enrp: Vec<SocketAddr>,
+    /// What is not about sockets.
+    pub machine: RegistrarConfig,
+    /// Bounds of its connections.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            asap: vec![(Ipv4Addr::LOCALHOST, PORT_ASAP).into()],
+            enrp: vec![(Ipv4Addr::LOCALHOST, PORT_ENRP).into()],
+            machine: RegistrarConfig::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Serves an operation scope: keeps the pools, answers users, supervises elements.
+///
+/// Dropping it closes all its connections; [`Registrar::shutdown`] lets them take what is queued.
+///
+/// ```
+/// use rserpool::{Registrar, registrar::Config};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let any = "127.0.0.1:0".parse()?;
+/// let config = Config { asap: vec![any], enrp: vec![any], ..Config::default() };
+/// let registrar = Registrar::start(config).await?;
+/// println!("elements and users come to {}", registrar.asap_addrs()[0]);
+/// registrar.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Registrar {
+    id: ServerId,
+    asap: Vec<SocketAddr>,
+    enrp: Vec<SocketAddr>,
+    commands: mpsc::Sender<Command>,
+    events: broadcast::Sender<Event>,
+    metrics: Arc<Metrics>,
+    task: JoinHandle<()>,
+}
+
+/// Commands under way to the machine's task.
+const COMMANDS: usize = 64;
+/// Events kept for a receiver that is behind.
+const EVENTS: usize = 1024;
+
+impl Registrar {
+    /// Opens the sockets and starts to serve.
+    ///
+    /// # Errors
+    /// [`BindError`] with the address that could not be listened on; nothing is left open.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time and net enabled.
+    pub async fn start(config: Config) -> Result<Self, BindError> {
+        let asap = Sockets::open(&config.asap)?;
+        let enrp = Sockets::open(&config.enrp)?;
+        let machine = machine::Registrar::new(config.machine, seed(), crate::driver::now());
+        let id = machine.id();
+        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let events = broadcast::Sender::new(EVENTS);
+        let metrics = Arc::<Metrics>::default();
+        let host = Host { machine, events: events.clone() };
+        let mut driver = Driver::new(host, inbox, config.limits, metrics.clone());
+        for (channel, sockets) in [(Channel::Asap, asap.sockets), (Channel::Enrp, enrp.sockets)] {
+            for socket in sockets {
+                driver.add_listener(channel, socket);
+            }
+        }
+        info!(server = %id, asap = ?asap.addresses, enrp = ?enrp.addresses, "registrar started");
+        let task = tokio::spawn(driver.run());
+        Ok(Self { id, asap: asap.addresses, enrp: enrp.addresses, commands, events, metrics, task })
+    }
+
+    /// Its identifier.
+    pub fn id(&self) -> ServerId {
+        self.id
+    }
+
+    /// Where elements and users come to, in the order of [`Config::asap`].
+    pub fn asap_addrs(&self) -> &[SocketAddr] {
+        &self.asap
+    }
+
+    /// Where registrars and readers come to, in the order of [`Config::enrp`].
+    pub fn enrp_addrs(&self) -> &[SocketAddr] {
+        &self.enrp
+    }
+
+    /// What happens from now on. A receiver that is more than 1024 events behind misses the oldest,
+    /// and is told how many.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// What its connections count.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Looks into the machine between two of its messages; `None` once its task has ended with its
+    /// runtime. It serves nobody meanwhile: look briefly.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use rserpool::{Registrar, registrar::Config};
+    /// # let any = "127.0.0.1:0".parse()?;
+    /// # let config = Config { asap: vec![any], enrp: vec![any], ..Config::default() };
+    /// let registrar = Registrar::start(config).await?;
+    /// let counters = registrar.inspect(|machine| machine.counters()).await;
+    /// assert_eq!(counters.map(|counters| counters.registrations), Some(0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn inspect<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&machine::Registrar) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        let look = Box::new(move |machine: &machine::Registrar| {
+            // The future may have been dropped.
+            let _ = reply.send(look(machine));
+        });
+        self.commands.send(Command::Inspect(look)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Tells everybody to go elsewhere, lets connections take what is queued, for a second at most,
+    /// and closes them. Elements register with another registrar, if there is one.
+    pub async fn shutdown(self) {
+        // If the task is gone its runtime is being shut down.
+        let _ = self.commands.send(Command::Shutdown).await;
+        let _ = self.task.await;
+        info!(server = %self.id, "registrar ended");
+    }
+}
+
+struct Sockets {
+    sockets: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Sockets {
+    fn open(wanted: &[SocketAddr]) -> Result<Self, BindError> {
+        let (mut sockets, mut addresses) = (Vec::new(), Vec::new());
+        for address in wanted {
+            let socket = listen(*address)?;
+            let local = socket.local_addr();
+            addresses.push(local.map_err(|source| BindError { address: *address, source })?);
+            sockets.push(socket);
+        }
+        Ok(Self { sockets, addresses })
+    }
+}
+
+enum Command {
+    Inspect(Box<dyn FnOnce(&machine::Registrar) + Send>),
+    Shutdown,
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Inspect(_) => "Inspect",
+            Self::Shutdown => "Shutdown",
+        })
+    }
+}
+
+struct Host {
+    machine: machine::Registrar,
+    events: broadcast::Sender<Event>,
+}
+
+impl Hosted for Host {
+    type Machine = machine::Registrar;
+    type Command = Command;
+
+    fn machine(&mut self) -> &mut machine::Registrar {
+        &mut self.machine
+    }
+
+    fn on_command(&mut self, now: Instant, command: Command) -> ControlFlow<()> {
+        match command {
+            Command::Inspect(look) => {
+                look(&self.machine);
+                ControlFlow::Continue(())
+            }
+            Command::Shutdown => {
+                self.machine.drain(now);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn on_event(&mut self, _: Instant, event: Event) {
+        match &event {
+            Event::ElementRegistered { handle, id } => debug!(%handle, pe = %id, "registered"),
+            Event::RegistrationRefused { handle, id, cause } => {
+                debug!(%handle, pe = %id, ?cause, "registration refused");
+            }
+            Event::ElementRemoved { handle, id, reason: RemovalReason::Deregistered } => {
+                debug!(%handle, pe = %id, "deregistered");
+            }
+            Event::ElementRemoved { handle, id, reason } => {
+                info!(%handle, pe = %id, %reason, "element removed");
+            }
+            Event::ElementSuspected { handle, id } => {
+                info!(%handle, pe = %id, "users cannot reach this element");
+            }
+            Event::ElementCleared { handle, id } => {
+                info!(%handle, pe = %id, "this element has proved to be there");
+            }
+            Event::KeepAliveStretched { interval } => {
+                warn!(?interval, "too many elements to ask them as often as configured");
+            }
+            Event::Resumed { late } => warn!(?late, "this registrar was suspended"),
+            Event::Ignored { assoc, reason } => debug!(%assoc, ?reason, "ignored"),
+            Event::Drained => info!("drained"),
+        }
+        // Nobody may be listening.
+        let _ = self.events.send(event);
+    }
+}
