@@ -244,3 +244,94 @@ impl Answer {
         now < self.received + limit
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::testing::{element, policy};
+    use alloc::string::ToString;
+
+    fn handle(number: usize) -> PoolHandle {
+        PoolHandle::new(number.to_string()).unwrap()
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1_000)
+    }
+
+    fn answer(ids: &[u32], total: Option<u32>, asked: Instant) -> Answer {
+        Answer {
+            policy: policy(1, &[]),
+            elements: ids.iter().map(|&id| Arc::new(element(id))).collect(),
+            total,
+            asked,
+            received: asked,
+            turn: Turn::default(),
+        }
+    }
+
+    fn cache(max_pools: usize) -> Cache {
+        Cache::new(max_pools, Duration::from_secs(2))
+    }
+
+    #[test]
+    fn the_pool_used_least_recently_makes_room() {
+        let mut cache = cache(3);
+        for number in 0..3 {
+            cache.store(at(0), &handle(number), answer(&[1], None, at(0)));
+        }
+        cache.pool(&handle(0));
+        cache.store(at(0), &handle(3), answer(&[1], None, at(0)));
+        let kept = (0..4).map(|number| cache.pools.contains_key(&handle(number)));
+        assert_eq!(kept.collect::<Vec<_>>(), [true, false, true, true]);
+        cache.purge(&handle(2));
+        assert_eq!(cache.len(), 2);
+    }
+
+    #[test]
+    fn reports_and_elements_beyond_the_answer_are_bounded() {
+        let mut cache = cache(1);
+        for id in 0..2_000 {
+            cache.set_aside(at(u64::from(id) / 10), &handle(1), PeId(id));
+            let asked = at(u64::from(id));
+            cache.store(at(200), &handle(1), answer(&[id, id + 1], Some(9_999), asked));
+        }
+        let pool = &cache.pools[&handle(1)];
+        assert_eq!((pool.aside.len(), pool.others.len()), (MAX_ASIDE, MAX_OTHERS));
+        // The newest reports are the ones kept.
+        assert!(cache.is_aside(at(200), &handle(1), PeId(1_999)));
+        assert!(!cache.is_aside(at(200), &handle(1), PeId(0)));
+    }
+
+    #[test]
+    fn a_report_outlives_the_answer_that_is_forgotten() {
+        let mut cache = cache(1);
+        cache.store(at(0), &handle(1), answer(&[1], None, at(0)));
+        assert!(cache.set_aside(at(1), &handle(1), PeId(1)));
+        cache.forget_answer(&handle(1));
+        assert!(!cache.set_aside(at(2_000), &handle(1), PeId(1)));
+        assert!(cache.set_aside(at(2_001), &handle(1), PeId(1)));
+    }
+
+    #[test]
+    fn the_choice_follows_the_policy_of_the_answer() {
+        // RFC 5356 §5.1.3: least used takes the first, round robin takes turns.
+        let mut cache = cache(1);
+        let mut picks = |number| {
+            let policy = policy(number, &[0]);
+            cache.store(at(0), &handle(1), Answer { policy, ..answer(&[1, 2], None, at(0)) });
+            let (policies, mut dice) = (PolicyTable::default(), Dice::new([1; 32]));
+            let mut pick = || {
+                cache
+                    .choose(at(0), &handle(1), &[], Choice::Good, &policies, &mut dice)
+                    .unwrap()
+                    .id
+                    .0
+            };
+            [pick(), pick(), pick()]
+        };
+        assert_eq!(picks(0x0000_0001), [1, 2, 1]);
+        assert_eq!(picks(0x4000_0001), [1, 1, 1]);
+        assert_eq!(picks(0x7777_7777), [1, 2, 1], "an unknown one is round robin");
+    }
+}

@@ -13,6 +13,9 @@
 //! then and not at the connection (RFC 5352 §3.6 SH3): otherwise a registrar that accepts and hangs
 //! up would be dialled in a loop. An address whose association ended unproved rests for about T5.
 
+#[cfg(test)]
+mod tests;
+
 use crate::id::AssociationId;
 use crate::machine::{AttemptId, Channel, Locator, Output};
 use crate::time::{Duration, Instant};
