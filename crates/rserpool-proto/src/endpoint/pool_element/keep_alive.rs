@@ -23,13 +23,11 @@ impl PoolElement {
         home: bool,
         server: ServerId,
     ) {
-        if !self.maybe_registered || self.is_superseded(assoc) {
+        if !matches!(self.goal, Goal::Member) || !self.maybe_registered {
+            // We are leaving, or never came: let it find out.
             return;
         }
         self.acknowledge(now, assoc);
-        if !matches!(self.goal, Goal::Member) {
-            return;
-        }
         if self.hunt.home() == Some(assoc) {
             self.home_server = server;
             if self.registered_on == Some(assoc) {
@@ -47,12 +45,6 @@ impl PoolElement {
         }
     }
 
-    /// Whether this is an old association to the very registrar that is the home again. It probes the
-    /// old one before it believes the new one, and an answer there would be one too many.
-    fn is_superseded(&self, assoc: AssociationId) -> bool {
-        self.retiring == Some(assoc) && self.visitors.get(&assoc) == self.hunt.home_locator()
-    }
-
     fn acknowledge(&mut self, now: Instant, assoc: AssociationId) {
         let healthy = match self.config.health {
             Health::Assumed => true,
@@ -62,7 +54,7 @@ impl PoolElement {
         };
         if healthy {
             self.send_ack(assoc);
-        } else if matches!(self.goal, Goal::Member) {
+        } else {
             let first = self.waiting.is_empty();
             self.waiting.insert(assoc);
             if first {
