@@ -57,14 +57,18 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether it runs until it is told to stop, and so logs what happens meanwhile.
-    pub(crate) fn is_service(&self) -> bool {
-        matches!(self, Self::Registrar(_) | Self::Element(_) | Self::Proxy(_))
+    /// What is logged if nobody says: services tell what happens, questions only what goes wrong.
+    pub(crate) fn log_level(&self) -> &'static str {
+        match self {
+            Self::Registrar(_) | Self::Element(_) | Self::Proxy(_) => "info",
+            _ => "warn",
+        }
     }
 
-    pub(crate) async fn run(self, stop: &Stop) -> Result<(), Failure> {
+    /// `log` is for the registrar, which reads a file before it logs.
+    pub(crate) async fn run(self, stop: &Stop, log: LogFlags) -> Result<(), Failure> {
         match self {
-            Self::Registrar(args) => args.run(stop).await,
+            Self::Registrar(args) => args.run(stop, log).await,
             Self::Element(args) => args.run(stop).await,
             Self::Proxy(args) => args.run(stop).await,
             Self::Resolve(args) => args.run(stop).await,

@@ -1,6 +1,5 @@
 //! What a command tells about itself while it runs: on stderr, as text or JSON.
 
-use crate::cli::Command;
 use crate::failure::Failure;
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal as _;
@@ -33,9 +32,8 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Starts logging for `command`. Flags win over what its configuration file says.
-pub(crate) fn start(flags: &LogFlags, command: &Command) -> Result<(), Failure> {
-    let default = if command.is_service() { "info" } else { "warn" };
+/// Starts logging; at level `default` if the flags say nothing.
+pub(crate) fn start(flags: &LogFlags, default: &str) -> Result<(), Failure> {
     let level = flags.log_level.as_deref().unwrap_or(default);
     let targets =
         targets(level).map_err(|error| Failure::usage(format!("--log-level: {error}")))?;

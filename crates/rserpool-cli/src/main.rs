@@ -10,7 +10,6 @@
 //!
 //! Every command is a [`clap::Args`] with `async fn run(self, &Stop) -> Result<(), Failure>`.
 #![forbid(unsafe_code)]
-#![expect(dead_code, reason = "the commands that use the shared modules come one by one")]
 
 mod args;
 mod cli;
@@ -45,7 +44,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: cli::Cli) -> Result<(), failure::Failure> {
-    logging::start(&cli.log, &cli.command)?;
+    if !matches!(cli.command, cli::Command::Registrar(_)) {
+        logging::start(&cli.log, cli.command.log_level())?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -53,7 +54,7 @@ fn run(cli: cli::Cli) -> Result<(), failure::Failure> {
     let result = runtime.block_on(async {
         let stop = signals::Stop::on_signals()?;
         tokio::select! {
-            result = cli.command.run(&stop) => result,
+            result = cli.command.run(&stop, cli.log) => result,
             // What a command holds, such as a server it has started, ends with it.
             () = stop.insisted() => Err(failure::Failure::interrupted()),
         }

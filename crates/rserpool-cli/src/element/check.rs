@@ -68,7 +68,15 @@ impl Check {
 }
 
 async fn connect(server: SocketAddr) -> Result<TcpStream, Verdict> {
-    TcpStream::connect(server).await.map_err(|error| verdict_of(&error, "connect"))
+    let stream = match TcpStream::connect(server).await {
+        Ok(stream) => stream,
+        Err(error) => return Err(verdict_of(&error, "connect")),
+    };
+    // A port of this host that nobody listens on may, by chance, connect to itself.
+    match stream.local_addr() {
+        Ok(local) if local == server => Err(Verdict::Failed("connect: nobody listens".into())),
+        _ => Ok(stream),
+    }
 }
 
 /// An error that the server or the way to it has caused is a failure; one that may be ours (no

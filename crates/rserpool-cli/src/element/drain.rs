@@ -51,6 +51,7 @@ fn parse_end(text: &str) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
 
     /// Made with a server on port 8081 and written for little-endian machines, as most are.
@@ -83,12 +84,14 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = listener.local_addr().unwrap();
         assert_eq!(connections(server), Some(0));
-        let client = TcpStream::connect(server).await.unwrap();
-        let (accepted, _) = listener.accept().await.unwrap();
+        let mut client = TcpStream::connect(server).await.unwrap();
+        let (mut accepted, _) = listener.accept().await.unwrap();
         assert_eq!(connections(server), Some(1));
-        // By a reset, so that no end of it lingers.
-        accepted.set_zero_linger().unwrap();
-        drop((client, accepted));
+        client.shutdown().await.unwrap();
+        assert_eq!(accepted.read(&mut [0]).await.unwrap(), 0);
+        // The client has ended, the server may still be answering.
+        assert_eq!(connections(server), Some(1));
+        accepted.shutdown().await.unwrap();
         assert_eq!(connections(server), Some(0));
     }
 }

@@ -1,18 +1,168 @@
 //! Keeps the pools: `rserpool registrar`.
 
-use crate::failure::Failure;
-use crate::signals::Stop;
+mod config;
 
+use crate::args::{Timers, only_tcp};
+use crate::failure::Failure;
+use crate::logging::{self, LogFlags};
+use crate::output;
+use crate::signals::Stop;
+use crate::units;
+use config::FileConfig;
+use rserpool::Registrar;
+use rserpool::driver::BindError;
+use rserpool::proto::id::ServerId;
+use rserpool::proto::machine::Locator;
+use rserpool::registrar::Config;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Keep the pools: the server that elements register with and users ask
+///
+/// Nothing of it is on disk: elements register again within moments of its start. Until it is told
+/// otherwise it serves this machine only, since whoever reaches it may join any pool.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Serve elements and users here; repeat it for more than one address [default:
+    /// tcp://127.0.0.1:3863]
+    ///
+    /// tcp://0.0.0.0:3863 serves other machines too. Port 0 lets the system choose; the log says
+    /// what it chose.
+    #[arg(long, value_name = "ADDR")]
+    asap: Vec<Locator>,
+    /// Serve other registrars, `rserpool list` and `rserpool watch` here [default:
+    /// tcp://127.0.0.1:9901]
+    #[arg(long, value_name = "ADDR")]
+    enrp: Vec<Locator>,
+    /// Identifier among registrars, such as 0x1234abcd [default: drawn at the start]
+    #[arg(long, value_parser = units::parse_id)]
+    id: Option<u32>,
+    /// Which set of timers [default: default]
+    #[arg(long, value_name = "SET", value_enum)]
+    timers: Option<Timers>,
+    /// Read what the flags do not say from a TOML file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Say what is wrong with the file and the flags, if anything, and end
+    #[arg(long)]
+    check_config: bool,
+}
 
 const EXAMPLES: &str = "\
 Examples:
-  rserpool registrar";
+  rserpool registrar
+  rserpool registrar --asap tcp://0.0.0.0:3863 --log-format json
+  rserpool registrar --config registrar.toml --check-config
+
+A file, with everything by default but what it says:
+  asap = [\"tcp://10.0.0.1:3863\", \"tcp://[::1]:3863\"]
+  enrp = \"tcp://127.0.0.1:9901\"    # [] for none
+  log_level = \"info,rserpool=debug\"
+  log_format = \"json\"
+
+  [timers]
+  preset = \"default\"               # or rfc, realtime
+  keep_alive_interval = \"400ms\"    # or off
+  keep_alive_timeout = \"400ms\"
+
+  [pool.\"web\".timers]              # for one pool; the rest as in [timers]
+  keep_alive_interval = \"100ms\"
+
+  [limits]
+  associations = 20000
+  idle_timeout = \"120s\"
+  max_items = 128
+
+Flags win over the file.";
 
 impl Args {
-    pub(crate) async fn run(self, _stop: &Stop) -> Result<(), Failure> {
-        Err(Failure::failed("not there yet"))
+    /// `log` is what the flags say; the file may say the rest.
+    pub(crate) async fn run(self, stop: &Stop, log: LogFlags) -> Result<(), Failure> {
+        let file = self.file()?;
+        let log = LogFlags {
+            log_level: log.log_level.or_else(|| file.log_level.clone()),
+            log_format: log.log_format.or(file.log_format),
+        };
+        let check_only = self.check_config;
+        let config = self.merged(file)?;
+        if check_only {
+            output::talk("no problem");
+            return Ok(());
+        }
+        logging::start(&log, "info")?;
+        let asap = config.asap.clone();
+        let registrar =
+            Registrar::start(config).await.map_err(|error| not_listening(&error, &asap))?;
+        stop.requested().await;
+        registrar.shutdown().await;
+        Ok(())
     }
+
+    fn file(&self) -> Result<FileConfig, Failure> {
+        let Some(path) = &self.config else {
+            return Ok(FileConfig::read("", self.timers.map(Into::into)).unwrap_or_default());
+        };
+        let name = path.display();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::usage(format!("--config {name}: {error}")))?;
+        FileConfig::read(&text, self.timers.map(Into::into)).map_err(|problems| {
+            let many = if problems.len() == 1 {
+                "1 problem"
+            } else {
+                &format!("{} problems", problems.len())
+            };
+            let lines: Vec<String> =
+                problems.iter().map(|problem| format!("  {problem}")).collect();
+            Failure::usage(format!("{many} in {name}\n{}", lines.join("\n")))
+                .next("`rserpool registrar --help` shows a file")
+        })
+    }
+
+    fn merged(self, file: FileConfig) -> Result<Config, Failure> {
+        only_tcp("--asap", &self.asap)?;
+        only_tcp("--enrp", &self.enrp)?;
+        let mut config = Config { machine: file.machine, ..Config::default() };
+        let set =
+            |target: &mut Vec<SocketAddr>, flags: Vec<Locator>, file: Option<Vec<Locator>>| {
+                let given = if flags.is_empty() { file } else { Some(flags) };
+                if let Some(given) = given {
+                    *target = given.iter().map(Locator::primary).collect();
+                }
+            };
+        set(&mut config.asap, self.asap, file.asap);
+        set(&mut config.enrp, self.enrp, file.enrp);
+        if let Some(twice) =
+            config.asap.iter().find(|asap| asap.port() != 0 && config.enrp.contains(asap))
+        {
+            return Err(Failure::usage(format!("{twice} is given both as --asap and as --enrp"))
+                .next("elements and users need a port of their own, and so do registrars"));
+        }
+        if let Some(id) = self.id {
+            config.machine.id = ServerId(id);
+        }
+        config.limits.associations = config.machine.limits.associations;
+        Ok(config)
+    }
+}
+
+/// Which address cannot be had, and by which flag to take another.
+fn not_listening(error: &BindError, asap: &[SocketAddr]) -> Failure {
+    let BindError { address, source } = error;
+    let flag = if asap.contains(address) { "--asap" } else { "--enrp" };
+    let what = match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("{address} is in use: another registrar may be running here already")
+        }
+        io::ErrorKind::AddrNotAvailable => format!("{address} is not an address of this machine"),
+        io::ErrorKind::PermissionDenied => format!("this user may not listen on {address}"),
+        _ => error.to_string(),
+    };
+    let mut any = *address;
+    any.set_port(0);
+    Failure::failed(what).next(format!(
+        "choose another address by {flag} tcp://ADDRESS:PORT; {flag} tcp://{any} lets the system \
+         choose a port"
+    ))
 }

@@ -1,0 +1,251 @@
+//! What a registrar can be told in a file; every key is optional and named as its field.
+//!
+//! ```toml
+//! asap = ["tcp://0.0.0.0:3863"]      # where elements and users are served
+//! enrp = "tcp://127.0.0.1:9901"      # where other registrars, `list` and `watch` are
+//! id = "0x1234abcd"                  # drawn at the start if it is not given
+//! log_level = "info"
+//! log_format = "json"
+//!
+//! [timers]
+//! preset = "default"
+//! keep_alive_interval = "400ms"      # or "off"
+//!
+//! [pool."web".timers]                # begins with the values of [timers]
+//! keep_alive_interval = "80ms"
+//!
+//! [limits]
+//! associations = 20000
+//!
+//! [compat]
+//! life_unit = "milliseconds"
+//! ```
+
+use crate::config::{self, Problem, Section};
+use crate::logging::{self, LogFormat};
+use clap::ValueEnum as _;
+use rserpool::proto::id::{PoolHandle, ServerId};
+use rserpool::proto::machine::{Locator, TransportKind};
+use rserpool::proto::registrar::{LifeUnit, RegistrarConfig};
+use rserpool::proto::timers::{Preset, RegistrarTimers};
+use toml::de::DeValue;
+
+/// What the file says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FileConfig {
+    /// Where elements and users are served; none given means the default.
+    pub(crate) asap: Option<Vec<Locator>>,
+    /// Where other registrars are served; an empty list means nowhere.
+    pub(crate) enrp: Option<Vec<Locator>>,
+    /// As `--log-level`.
+    pub(crate) log_level: Option<String>,
+    /// As `--log-format`.
+    pub(crate) log_format: Option<LogFormat>,
+    /// The registrar itself.
+    pub(crate) machine: RegistrarConfig,
+}
+
+impl FileConfig {
+    /// Reads the text of a file. `preset`, if given, wins over the file's own.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(crate) fn read(text: &str, preset: Option<Preset>) -> Result<Self, Vec<Problem>> {
+        config::read(text, |root| {
+            let mut file = Self {
+                asap: root.take_list("asap", tcp),
+                enrp: root.take_list("enrp", tcp),
+                log_level: root.take("log_level", level),
+                log_format: root.take("log_format", format),
+                machine: RegistrarConfig::default(),
+            };
+            if file.asap.as_ref().is_some_and(Vec::is_empty) {
+                root.problem("asap", "a registrar without an address serves nobody");
+            }
+            let machine = &mut file.machine;
+            machine.id = root.take("id", config::id).map_or(ServerId::NONE, ServerId);
+            machine.timers = RegistrarTimers::preset(preset.unwrap_or_default());
+            root.section("timers", |section| timers(section, &mut machine.timers, preset));
+            let of_all = machine.timers.clone();
+            root.section("pool", |pools| {
+                for name in pools.keys() {
+                    let handle = PoolHandle::new(&name);
+                    pools.section(&name, |pool| {
+                        let mut of_pool = of_all.clone();
+                        pool.section("timers", |section| timers(section, &mut of_pool, None));
+                        match handle {
+                            Ok(handle) => drop(machine.pools.insert(handle, of_pool)),
+                            Err(error) => pool.problem("", error),
+                        }
+                    });
+                }
+            });
+            root.section("limits", |section| {
+                let limits = &mut machine.limits;
+                section.set("associations", &mut limits.associations, config::count);
+                section.set("idle_timeout", &mut limits.idle_timeout, config::positive_duration);
+                section.set("max_items", &mut limits.max_items, config::count);
+                section.set("reports_per_second", &mut limits.reports_per_second, config::count);
+                let space = &mut limits.handlespace;
+                section.set("max_pools", &mut space.max_pools, config::count);
+                section.set("max_elements", &mut space.max_elements, config::count);
+                section.set(
+                    "max_elements_per_pool",
+                    &mut space.max_elements_per_pool,
+                    config::count,
+                );
+                section.set("max_handle_len", &mut space.max_handle_len, config::count);
+                section.set("max_tombstones", &mut space.max_tombstones, config::count);
+            });
+            root.section("compat", |section| {
+                section.set("life_unit", &mut machine.compat.life_unit, life_unit);
+            });
+            file
+        })
+    }
+}
+
+/// Reads timers over those that are in `timers` already, and says which do not go together.
+fn timers(section: &mut Section<'_>, timers: &mut RegistrarTimers, forced: Option<Preset>) {
+    if let Some(preset) = section.take("preset", config::parsed::<Preset>)
+        && forced.is_none()
+    {
+        *timers = RegistrarTimers::preset(preset);
+    }
+    use config::{count, duration_or_off, positive_duration};
+    section.set("keep_alive_interval", &mut timers.keep_alive_interval, duration_or_off);
+    section.set("keep_alive_timeout", &mut timers.keep_alive_timeout, positive_duration);
+    section.set("peer_heartbeat", &mut timers.peer_heartbeat, positive_duration);
+    section.set("max_time_last_heard", &mut timers.max_time_last_heard, positive_duration);
+    section.set("max_time_no_response", &mut timers.max_time_no_response, positive_duration);
+    section.set("mentor_timeout", &mut timers.mentor_timeout, positive_duration);
+    section.set("max_latency", &mut timers.max_latency, positive_duration);
+    section.set("keep_alive_budget", &mut timers.keep_alive_budget, count);
+    section.set("rehome_rate", &mut timers.rehome_rate, count);
+    section.set("rehome_grace", &mut timers.rehome_grace, positive_duration);
+
+    let at_least = [
+        (
+            "max_time_last_heard",
+            timers.max_time_last_heard,
+            "peer_heartbeat",
+            timers.peer_heartbeat,
+        ),
+        ("max_latency", timers.max_latency, "keep_alive_timeout", timers.keep_alive_timeout),
+    ];
+    for (key, value, other, least) in at_least {
+        // Presets are consistent and sections above have been judged: only what is set here counts.
+        if let Some(set) = [key, other].into_iter().find(|key| section.has_taken(key))
+            && value < least
+        {
+            section
+                .problem(set, format!("{key} ({value:?}) must not be below {other} ({least:?})"));
+        }
+    }
+}
+
+fn tcp(value: &DeValue<'_>) -> Result<Locator, String> {
+    let locator: Locator = config::parsed(value)?;
+    match locator.transport {
+        TransportKind::Tcp => Ok(locator),
+        TransportKind::Sctp => Err(format!("{locator}: SCTP is not there yet, write tcp://")),
+    }
+}
+
+fn level(value: &DeValue<'_>) -> Result<String, String> {
+    let text = config::text(value)?;
+    logging::targets(text).map(|_| text.into())
+}
+
+fn format(value: &DeValue<'_>) -> Result<LogFormat, String> {
+    LogFormat::from_str(config::text(value)?, false)
+        .map_err(|_| "it is neither \"text\" nor \"json\"".into())
+}
+
+fn life_unit(value: &DeValue<'_>) -> Result<LifeUnit, String> {
+    match config::text(value)? {
+        "seconds" => Ok(LifeUnit::Seconds),
+        "milliseconds" => Ok(LifeUnit::Milliseconds),
+        _ => Err("it is neither \"seconds\" nor \"milliseconds\"".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn problems(text: &str) -> Vec<String> {
+        let problems = FileConfig::read(text, None).err().unwrap_or_default();
+        problems.iter().map(Problem::to_string).collect()
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        let file = FileConfig::read("", None).unwrap();
+        assert_eq!(file.machine.timers, RegistrarTimers::default());
+        assert!(file.asap.is_none() && file.enrp.is_none());
+    }
+
+    #[test]
+    fn everything_in_the_example_above_is_read() {
+        let example: String = include_str!("config.rs")
+            .lines()
+            .skip_while(|line| !line.contains("```toml"))
+            .skip(1)
+            .take_while(|line| !line.contains("```"))
+            .map(|line| format!("{}\n", line.trim_start_matches("//!")))
+            .collect();
+        let file = FileConfig::read(&example, None).unwrap();
+        assert_eq!(file.machine.id, ServerId(0x1234_abcd));
+        assert_eq!(file.log_format, Some(LogFormat::Json));
+        assert_eq!(file.asap.unwrap().len(), 1);
+        let web = &file.machine.pools[&PoolHandle::new("web").unwrap()];
+        assert_eq!(web.keep_alive_interval, Some(Duration::from_millis(80)));
+        assert_eq!(web.keep_alive_timeout, file.machine.timers.keep_alive_timeout);
+    }
+
+    #[test]
+    fn a_pool_begins_with_the_timers_of_all_wherever_they_stand_in_the_file() {
+        let text = "[pool.web.timers]\nkeep_alive_timeout = '1s'\n[timers]\npreset = 'rfc'\n";
+        let file = FileConfig::read(text, None).unwrap();
+        let web = &file.machine.pools[&PoolHandle::new("web").unwrap()];
+        assert_eq!(web.peer_heartbeat, Duration::from_secs(30));
+        assert_eq!(web.keep_alive_timeout, Duration::from_secs(1));
+        let file = FileConfig::read(text, Some(Preset::Realtime)).unwrap();
+        assert_eq!(file.machine.timers, RegistrarTimers::preset(Preset::Realtime));
+    }
+
+    #[test]
+    fn all_problems_are_said_with_line_and_key() {
+        let text = "\
+asap = [\"tcp://127.0.0.1:3863\", \"sctp://127.0.0.1:3863\", \"here\"]
+log_level = \"loud\"
+[timers]
+preset = \"fast\"
+peer_heartbeat = \"2s\"
+keep_alive_intervall = \"1s\"
+[pool.web.timers]
+keep_alive_timeout = 400
+[limits]
+max_items = 0
+";
+        let found = problems(text);
+        let keys: Vec<&str> = found.iter().map(|line| line.split(": ").nth(1).unwrap()).collect();
+        assert_eq!(
+            keys,
+            [
+                "asap",
+                "asap",
+                "log_level",
+                "timers.preset",
+                "timers.peer_heartbeat",
+                "timers.keep_alive_intervall",
+                "pool.web.timers.keep_alive_timeout",
+                "limits.max_items"
+            ],
+            "{found:#?}"
+        );
+        assert!(found[6].starts_with("line 8: "), "{found:#?}");
+    }
+}
