@@ -195,8 +195,13 @@ impl Registrar {
         stamp: Option<Stamp>,
     ) {
         if let Some(change) = self.handlespace.deregister(now, handle.as_bytes(), id, stamp) {
-            self.release(change.slot);
+            let released = self.release(change.slot);
             self.announce_removal(change, RemovalReason::Deregistered);
+            self.respond_to_deregistration(assoc, handle, id, Vec::new());
+            if let Some((_, Some(claim))) = released {
+                self.grant_claim(now, claim);
+            }
+            return;
         }
         self.respond_to_deregistration(assoc, handle, id, Vec::new());
     }
@@ -231,11 +236,15 @@ impl Registrar {
     }
 
     /// The registration life of an element has run out (RFC 5352 §3.2).
-    pub(super) fn on_expired(&mut self, change: Change) {
-        if let Some(holder) = self.release(change.slot) {
+    pub(super) fn on_expired(&mut self, now: Instant, change: Change) {
+        let released = self.release(change.slot);
+        if let Some((holder, _)) = released {
             self.notify_removed(holder, change.handle.clone(), change.id);
         }
         self.announce_removal(change, RemovalReason::Expired);
+        if let Some((_, Some(claim))) = released {
+            self.grant_claim(now, claim);
+        }
     }
 
     /// RFC 5352 §3.3.

@@ -104,9 +104,12 @@ impl Registrar {
 
     /// Takes an own element out of the handlespace and tells the owner of this registrar.
     pub(super) fn remove_element(&mut self, now: Instant, slot: Slot, reason: RemovalReason) {
-        self.release(slot);
+        let released = self.release(slot);
         if let Some(change) = self.handlespace.remove_at(now, slot) {
             self.announce_removal(change, reason);
+        }
+        if let Some((_, Some(claim))) = released {
+            self.grant_claim(now, claim);
         }
     }
 

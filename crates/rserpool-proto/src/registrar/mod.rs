@@ -184,7 +184,7 @@ impl Registrar {
 
     fn on_timeout(&mut self, now: Instant) {
         while let Some(change) = self.handlespace.expire(now) {
-            self.on_expired(change);
+            self.on_expired(now, change);
         }
         while let Some(timer) = self.timers.pop(now) {
             match timer {

@@ -76,15 +76,15 @@ impl Registrar {
         self.schedule_keep_alive(now, slot);
     }
 
-    /// Ends the supervision of an element; who spoke for it.
-    pub(super) fn release(&mut self, slot: Slot) -> Option<AssociationId> {
+    /// Ends the supervision of an element that is gone; who spoke for it, and who wants to.
+    pub(super) fn release(&mut self, slot: Slot) -> Option<(AssociationId, Option<Claim>)> {
         let supervision = self.supervised.remove(&slot)?;
         self.timers.cancel(Timer::KeepAlive(slot));
         self.timers.cancel(Timer::KeepAliveTimeout(slot));
         if let Some(association) = self.associations.get_mut(&supervision.holder) {
             association.elements.remove(&slot);
         }
-        Some(supervision.holder)
+        Some((supervision.holder, supervision.claim))
     }
 
     /// Whether an element wants to be asked: it does unless it was heard of lately.
@@ -107,7 +107,7 @@ impl Registrar {
     /// RFC 5352 §3.5: an element that does not answer is unreachable and is removed.
     pub(super) fn on_keep_alive_timeout(&mut self, now: Instant, slot: Slot) {
         let timeout = self.keep_alive_timeout(slot);
-        let Some(supervision) = self.supervised.get_mut(&slot) else {
+        let Some(supervision) = self.supervised.get(&slot) else {
             return;
         };
         let Some(asked) = supervision.asked else {
@@ -117,19 +117,11 @@ impl Registrar {
             self.timers.set(Timer::KeepAliveTimeout(slot), asked + timeout);
             return;
         }
-        let holder = supervision.holder;
-        let claim = supervision.claim.take();
+        let (holder, claimed) = (supervision.holder, supervision.claim.is_some());
         let name = self.name(slot);
         self.remove_element(now, slot, RemovalReason::KeepAliveMissed);
-        match (claim, name) {
-            (Some(Claim::Registration { assoc, handle, element }), _) => {
-                self.register(now, assoc, handle, element);
-            }
-            (Some(Claim::Deregistration { assoc, handle, id, stamp }), _) => {
-                self.deregister(now, assoc, handle, id, stamp);
-            }
-            (None, Some((handle, id))) => self.notify_removed(holder, handle, id),
-            (None, None) => {}
+        if !claimed && let Some((handle, id)) = name {
+            self.notify_removed(holder, handle, id);
         }
     }
 
@@ -203,7 +195,28 @@ impl Registrar {
         }
     }
 
+    /// Nobody speaks for the element any more: whoever waited for that does.
+    pub(super) fn grant_claim(&mut self, now: Instant, claim: Claim) {
+        if self.draining {
+            return self.refuse_claim(claim);
+        }
+        if !self.associations.contains_key(&claim.assoc()) {
+            return;
+        }
+        match claim {
+            Claim::Registration { assoc, handle, element } => {
+                self.register(now, assoc, handle, element);
+            }
+            Claim::Deregistration { assoc, handle, id, stamp } => {
+                self.deregister(now, assoc, handle, id, stamp);
+            }
+        }
+    }
+
     fn refuse_claim(&mut self, claim: Claim) {
+        if !self.associations.contains_key(&claim.assoc()) {
+            return;
+        }
         match claim {
             Claim::Registration { assoc, handle, element } => {
                 let cause = ErrorCause::NonUniquePeId;

@@ -409,6 +409,45 @@ fn a_claim_from_a_registered_address_is_granted_when_the_holder_is_silent() {
 }
 
 #[test]
+fn a_claim_is_granted_when_the_holder_goes_before_it_answers() {
+    // RFC 5352 §3.1: every registration is answered.
+    for leaves in [false, true] {
+        let mut scene = Scene::new();
+        let (holder, claimant) = (scene.asap(), scene.asap());
+        scene.register(holder, element(1));
+        scene.send(claimant, registration(element(1)));
+        match leaves {
+            true => scene.send(holder, deregistration(1)),
+            false => scene.input(Input::Closed { assoc: holder, reason: CloseReason::Lost }),
+        }
+        assert!(matches!(
+            scene.answers(claimant)[..],
+            [Body::RegistrationResponse { rejected: false, .. }]
+        ));
+        assert_eq!(scene.resolved(), [1]);
+    }
+}
+
+#[test]
+fn a_claimant_that_has_gone_is_sent_nothing() {
+    for answers in [false, true] {
+        let mut scene = Scene::new();
+        let (holder, claimant) = (scene.asap(), scene.asap());
+        scene.register(holder, element(1));
+        scene.send(claimant, registration(element(1)));
+        scene.input(Input::Closed { assoc: claimant, reason: CloseReason::Lost });
+        scene.answers(holder);
+        if answers {
+            let body = Body::EndpointKeepAliveAck { handle: pool(), id: PeId(1) };
+            scene.send(holder, body);
+        } else {
+            scene.send(holder, deregistration(1));
+        }
+        assert_eq!(scene.answers(claimant), []);
+    }
+}
+
+#[test]
 fn a_silent_holders_element_can_be_deregistered_from_its_address() {
     let mut scene = Scene::new();
     let (holder, claimant) = (scene.asap(), scene.asap());
