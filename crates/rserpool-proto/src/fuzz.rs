@@ -4,9 +4,13 @@
 //! them: on the corpus, on all that one changed byte or one cut makes of it, and on random bytes.
 //! Each panics where its law is broken.
 
+mod operations;
 mod policy;
+mod registrar;
 
+pub use operations::registrar_operations;
 pub use policy::policy_operations;
+pub use registrar::registrar_bytes;
 
 use crate::id::ServerId;
 use crate::wire::framer::Framer;
@@ -211,7 +215,31 @@ mod tests {
         neighbours("framer", framer);
     }
 
+    #[test]
+    fn operations_at_a_registrar_next_to_the_corpus_leave_it_as_its_model() {
+        neighbours("registrar_operations", registrar_operations);
+    }
+
+    #[test]
+    fn bytes_at_a_registrar_next_to_the_corpus_break_nothing() {
+        neighbours("registrar_bytes", registrar_bytes);
+    }
+
     proptest! {
+        #[test]
+        fn what_elements_and_users_do_leaves_the_registrar_as_its_model(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            registrar_operations(&bytes);
+        }
+
+        #[test]
+        fn random_bytes_at_a_registrar_break_nothing(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            registrar_bytes(&bytes);
+        }
+
         #[test]
         fn random_streams_keep_the_laws(
             cut in any::<u8>(),
