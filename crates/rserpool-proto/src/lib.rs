@@ -11,6 +11,7 @@ extern crate alloc;
 pub mod endpoint;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
+mod grow;
 pub mod handlespace;
 pub mod id;
 pub mod machine;

@@ -24,7 +24,7 @@ impl Handlespace {
                 assert_eq!(self.pool_of(slot).map(|pool| pool.handle()), Some(handle));
                 assert_eq!(pool.slot_at(element.seat), slot, "{handle} {id}");
                 assert_eq!(element.digest, sums::digest(handle, element), "{handle} {id}");
-                self.leases.check(slot, element.lease, element.lease_position);
+                self.leases.check(slot, element.lease);
                 let sums = expected.entry(element.home()).or_default();
                 sums.words += u64::from(sums::handle_words(handle) + sums::id_words(id));
                 sums.digest = sums.digest.wrapping_add(element.digest);
@@ -37,6 +37,7 @@ impl Handlespace {
         }
         assert_eq!(self.sums, expected);
         assert_eq!(elements, self.elements.len());
+        assert!(self.leases.len() <= elements);
         assert_eq!(self.table(None, None).count(), elements);
         assert_eq!(self.elements.next_from(Slot::FIRST, |_| true).is_none(), elements == 0);
     }

@@ -1,6 +1,5 @@
 //! Elements and where they are kept.
 
-use super::leases::Position;
 use super::pool::PoolIndex;
 use crate::id::{PeId, ServerId};
 use crate::policy::{PolicyNumber, PolicyParameter, Seat};
@@ -46,7 +45,6 @@ pub struct Element {
     life: i32,
     pub(super) pool: PoolIndex,
     pub(super) seat: Seat,
-    pub(super) lease_position: Position,
     number: PolicyNumber,
     flags: u8,
     policy: PolicyData,
@@ -199,7 +197,6 @@ impl Element {
             life: wire.life,
             pool,
             seat: Seat(0),
-            lease_position: Position::NONE,
             number: wire.policy.number,
             flags: 0,
             policy: wire.policy.data,

@@ -246,7 +246,7 @@ impl Handlespace {
     /// Removes an element whose lease has run out at `now`; call it until it returns `None`.
     pub fn expire(&mut self, now: Instant) -> Option<Change> {
         let elements = &self.elements;
-        let slot = self.leases.pop(now, |slot| elements.get(slot).map(|element| element.lease))?;
+        let slot = self.leases.due(now, |slot| elements.get(slot).map(|element| element.lease))?;
         self.remove_slot(now, slot, Tombstone::Left)
     }
 

@@ -316,7 +316,7 @@ impl Handlespace {
     ) -> Option<Change> {
         let element = self.elements.remove(slot)?;
         let (id, home) = (element.id(), element.home());
-        self.leases.remove(slot, element.lease);
+        self.leases.remove(slot);
         let pool = self.pools.get_mut(element.pool);
         pool.remove(id, element.seat, element.suspect());
         let words = pool.words + sums::id_words(id);

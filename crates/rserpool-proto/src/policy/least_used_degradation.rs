@@ -1,8 +1,9 @@
 //! Least used with degradation (RFC 5356 §5.2): every selection since an element's registration
 //! adds to the load it is ranked by.
 
-use super::ranking::{Ranking, reach};
+use super::ranking::Ranking;
 use super::{Dice, Policy, Seat};
+use crate::grow::reach;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 

@@ -1,7 +1,7 @@
 //! Random (RFC 5356 §4.3): any element, each as likely.
 
-use super::ranking::reach;
 use super::{Dice, Policy, Seat};
+use crate::grow::{push, reach};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -29,8 +29,7 @@ impl Policy for Random {
     fn insert(&mut self, seat: Seat, _: &[u32]) {
         reach(&mut self.position, seat.index(), 0);
         self.position[seat.index()] = self.seats.len() as u32;
-        let position = self.seats.len();
-        reach(&mut self.seats, position, seat.0);
+        push(&mut self.seats, seat.0);
     }
 
     fn update(&mut self, _: Seat, _: &[u32]) {}

@@ -12,6 +12,7 @@
 //! ```
 
 use super::Seat;
+use crate::grow::reach;
 use alloc::vec::Vec;
 use core::mem;
 
@@ -334,18 +335,6 @@ impl Leaf {
             self.sorted = true;
         }
     }
-}
-
-/// Makes `index` an index of `items`, growing gently: there may be many pools.
-pub(super) fn reach<T: Clone>(items: &mut Vec<T>, index: usize, value: T) {
-    if index < items.len() {
-        return;
-    }
-    if index >= items.capacity() {
-        let more = (index + 1 - items.len()).max(items.len() / 8).max(4);
-        items.reserve_exact(more);
-    }
-    items.resize(index + 1, value);
 }
 
 #[cfg(test)]

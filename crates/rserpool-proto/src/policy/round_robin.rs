@@ -1,7 +1,7 @@
 //! Round robin (RFC 5356 §4.1): a circular list with a head that each answer advances by one.
 
-use super::ranking::reach;
 use super::{Dice, Policy, Seat};
+use crate::grow::reach;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 

@@ -5,8 +5,8 @@
 //! weights, then members of it at random until one accepts, each with the probability weight /
 //! 2^bits, which is at least a half. So a draw, and any change, takes constant time.
 
-use super::ranking::reach;
 use super::{Dice, Policy, Seat};
+use crate::grow::{push, reach};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -87,7 +87,7 @@ impl Weighted {
         self.places[seat as usize] = Place { weight, index: index as u32 };
         class.sum += u64::from(weight);
         self.total += u64::from(weight);
-        reach(&mut class.members, index, Member { seat, weight });
+        push(&mut class.members, Member { seat, weight });
     }
 
     fn take(&mut self, seat: u32) {

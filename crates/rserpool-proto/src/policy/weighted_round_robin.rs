@@ -5,8 +5,9 @@
 //! weight. In one unit of virtual time each element comes exactly as often as its weight says, and
 //! the order of the times is the order of the list that RFC 5356 describes.
 
-use super::ranking::{Ranking, reach};
+use super::ranking::Ranking;
 use super::{Dice, Policy, Seat};
+use crate::grow::reach;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
