@@ -23,7 +23,11 @@ impl Handlespace {
                 assert_eq!(self.slot(handle.as_bytes(), id), Some(slot), "{handle} {id}");
                 assert_eq!(self.pool_of(slot).map(|pool| pool.handle()), Some(handle));
                 assert_eq!(pool.slot_at(element.seat), slot, "{handle} {id}");
-                assert_eq!(element.digest, sums::digest(handle, element), "{handle} {id}");
+                assert_eq!(
+                    element.digest,
+                    sums::digest(sums::handle_key(handle), element),
+                    "{handle} {id}"
+                );
                 self.leases.check(slot, element.lease);
                 let sums = expected.entry(element.home()).or_default();
                 sums.words += u64::from(sums::handle_words(handle) + sums::id_words(id));

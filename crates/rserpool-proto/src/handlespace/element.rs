@@ -209,6 +209,7 @@ impl Element {
     }
 
     /// Takes over everything that a newer wire form says; returns whether users see a difference.
+    #[inline]
     pub(super) fn replace(&mut self, wire: PoolElement, lease: Instant) -> bool {
         let visible = self.policy != wire.policy.data
             || self.user_transport != wire.user_transport

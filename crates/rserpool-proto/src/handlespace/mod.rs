@@ -19,10 +19,14 @@ mod change;
 mod check;
 mod element;
 mod leases;
+#[cfg(test)]
+mod model;
 mod pool;
 mod registration;
 mod replication;
 mod sums;
+#[cfg(test)]
+mod tests;
 mod tombstones;
 
 pub use change::{Change, ChangeKind};
@@ -101,7 +105,11 @@ impl Handlespace {
             pools: Pools::new(dice.bits64()),
             elements: Elements::new(dice.bits64()),
             leases: Leases::default(),
-            tombstones: Tombstones::new(config.max_tombstones, config.tombstone_life),
+            tombstones: Tombstones::new(
+                config.max_tombstones,
+                config.tombstone_life,
+                dice.bits64(),
+            ),
             sums: BTreeMap::new(),
             dice,
             seats: Vec::new(),

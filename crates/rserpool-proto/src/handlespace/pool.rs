@@ -1,7 +1,7 @@
 //! Pools: a handle, a policy, seats.
 
 use super::Slot;
-use super::sums::handle_words;
+use super::sums::{handle_key, handle_words};
 use crate::id::{PeId, PoolHandle};
 use crate::policy::{Dice, Policy, PolicyNumber, PolicyTable, Seat};
 use crate::wire::transport::{Transport, TransportUse};
@@ -24,6 +24,8 @@ pub struct Pool {
     handle: PoolHandle,
     /// Sum of the handle's 16-bit words.
     pub(super) words: u32,
+    /// What its handle adds to digests.
+    pub(super) key: u64,
     number: PolicyNumber,
     transport_kind: Discriminant<Transport>,
     transport_use: TransportUse,
@@ -93,6 +95,7 @@ impl Pool {
     ) -> Self {
         Self {
             words: handle_words(&handle),
+            key: handle_key(&handle),
             handle,
             number,
             transport_kind: mem::discriminant(transport),

@@ -157,7 +157,7 @@ impl Handlespace {
         });
         let until = lease.map_or(Instant::FAR_FUTURE, |lease| now + lease);
         Ok(match slot {
-            Some(slot) => self.replace(slot, handle, element, until),
+            Some(slot) => self.replace(slot, element, until),
             None => self.add(handle, element, until),
         })
     }
@@ -191,7 +191,7 @@ impl Handlespace {
             if element.stamp().is_some_and(|known| known > stamp) {
                 return None;
             }
-            self.restamp(slot, Some(stamp));
+            self.restamp(slot, stamp);
         }
         self.remove_slot(now, slot, Tombstone::Left)
     }
@@ -247,6 +247,7 @@ impl Handlespace {
     }
 
     /// Adds an element that is not there, and its pool if need be (rules 1 and 2).
+    #[inline]
     pub(super) fn add(&mut self, handle: &PoolHandle, wire: PoolElement, until: Instant) -> Change {
         let pool_index = self.pools.find(handle.as_bytes()).unwrap_or_else(|| {
             let policies = &self.config.policies;
@@ -255,7 +256,7 @@ impl Handlespace {
         });
         let pool = self.pools.get_mut(pool_index);
         let mut element = Element::new(pool_index, wire, until);
-        element.digest = sums::digest(pool.handle(), &element);
+        element.digest = sums::digest(pool.key, &element);
         let (id, home, digest) = (element.id(), element.home(), element.digest);
         let slot = self.elements.insert(element);
         let element = self.elements.get_mut(slot).expect("it has just been inserted");
@@ -277,25 +278,16 @@ impl Handlespace {
     }
 
     /// Replaces the attributes of an element that is there (rule 3).
-    pub(super) fn replace(
-        &mut self,
-        slot: Slot,
-        handle: &PoolHandle,
-        wire: PoolElement,
-        until: Instant,
-    ) -> Change {
+    #[inline]
+    pub(super) fn replace(&mut self, slot: Slot, wire: PoolElement, until: Instant) -> Change {
         let element = self.elements.get_mut(slot).expect("the caller has found it");
-        let (previous, old_digest, old_lease) = (element.home(), element.digest, element.lease);
+        let (id, previous, old_lease) = (element.id(), element.home(), element.lease);
         let visible = element.replace(wire, until);
-        element.digest = sums::digest(handle, element);
-        let (id, home, digest) = (element.id(), element.home(), element.digest);
+        let home = element.home();
         let pool = self.pools.get_mut(element.pool);
         pool.update(element.seat, element.words(), element.suspect());
-        let words = pool.words + sums::id_words(id);
-        let handle = pool.handle().clone();
         self.leases.set(slot, Some(old_lease), until);
-        self.uncount(previous, words, old_digest);
-        self.count(home, words, digest);
+        let handle = self.recount(slot, previous).expect("the caller has found it");
         Change {
             kind: ChangeKind::Updated,
             handle,
@@ -341,15 +333,31 @@ impl Handlespace {
     }
 
     /// Gives an element another stamp; its digest follows.
-    pub(super) fn restamp(&mut self, slot: Slot, stamp: Option<Stamp>) {
-        let Some(element) = self.elements.get_mut(slot) else { return };
+    pub(super) fn restamp(&mut self, slot: Slot, stamp: Stamp) {
+        if let Some(element) = self.elements.get_mut(slot) {
+            let home = element.home();
+            element.set_stamp(Some(stamp));
+            self.recount(slot, home);
+        }
+    }
+
+    /// Steps the sums after an element has changed, whose home was `previous`; returns its pool's
+    /// handle.
+    pub(super) fn recount(&mut self, slot: Slot, previous: ServerId) -> Option<PoolHandle> {
+        let element = self.elements.get_mut(slot)?;
         let pool = self.pools.get(element.pool);
-        element.set_stamp(stamp);
-        let digest = sums::digest(pool.handle(), element);
+        let handle = pool.handle().clone();
+        let digest = sums::digest(pool.key, element);
         let old = core::mem::replace(&mut element.digest, digest);
-        let (home, words) = (element.home(), pool.words + sums::id_words(element.id()));
-        self.uncount(home, words, old);
-        self.count(home, words, digest);
+        if element.home() == previous {
+            let sums = self.sums.get_mut(&previous)?;
+            sums.digest = sums.digest.wrapping_sub(old).wrapping_add(digest);
+        } else {
+            let (home, words) = (element.home(), pool.words + sums::id_words(element.id()));
+            self.uncount(previous, words, old);
+            self.count(home, words, digest);
+        }
+        Some(handle)
     }
 
     pub(super) fn count(&mut self, home: ServerId, words: u32, digest: u64) {

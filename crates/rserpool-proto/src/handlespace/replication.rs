@@ -5,7 +5,7 @@
 //! without stamps the letter of RFC 5353 holds, softened in two places: only the home of an element
 //! may delete it, and hearsay of a third registrar does not take a stamped element from its home.
 
-use super::{Change, ChangeKind, Handlespace, RegistrationError, Slot, Tombstone, sums};
+use super::{Change, ChangeKind, Handlespace, RegistrationError, Slot, Tombstone};
 use crate::id::{PeId, PoolHandle, ServerId};
 use crate::time::{Duration, Instant};
 use crate::wire::capability::Stamp;
@@ -68,7 +68,7 @@ impl Handlespace {
             }
             _ => {}
         }
-        Ok(Update::Applied(self.replace(slot, handle, element, until)))
+        Ok(Update::Applied(self.replace(slot, element, until)))
     }
 
     /// Applies a removal announced by `from` (RFC 5353 §3.3.2); `stamp` is that of the state it
@@ -97,7 +97,7 @@ impl Handlespace {
             return None;
         }
         if let Some(stamp) = stamp {
-            self.restamp(slot, Some(stamp));
+            self.restamp(slot, stamp);
         }
         self.remove_slot(now, slot, Tombstone::Left)
     }
@@ -150,16 +150,10 @@ impl Handlespace {
         if previous == home {
             return None;
         }
-        let pool = self.pools.get(element.pool);
-        let (id, words) = (element.id(), pool.words + sums::id_words(element.id()));
-        let handle = pool.handle().clone();
         element.set_home(home);
         element.set_stamp(stamp);
         element.set_marked(false);
-        let digest = sums::digest(&handle, element);
-        let old = core::mem::replace(&mut element.digest, digest);
-        self.uncount(previous, words, old);
-        self.count(home, words, digest);
+        let (id, handle) = (element.id(), self.recount(slot, previous)?);
         Some(Change {
             kind: ChangeKind::Updated,
             handle,

@@ -45,40 +45,48 @@ pub(super) fn fold_rsplib(sum: u64) -> u16 {
     fold(sum & 0xffff_ffff)
 }
 
+/// What a handle adds to the digests of its elements: SipHash-1-3 of its bytes.
+pub(super) fn handle_key(handle: &PoolHandle) -> u64 {
+    SipHasher13::new_with_key(KEY).hash(handle.as_bytes())
+}
+
 /// Hash of all that registrars must agree on about an element.
 ///
-/// SipHash-1-3 with a fixed key over, in this order and in network byte order: length of the
-/// handle (1 byte) and handle, identifier, stamp (seq, moves; all ones if there is none), user
-/// transport, ASAP transport, AsapOverTcp, policy number, and the length (4 bytes) and bytes of the
-/// policy's data. A transport is its RFC 5354 type (2 bytes; 0 for none) followed by port, use (SCTP),
-/// service code (DCCP), number of addresses (2 bytes) and each address as its length (1 byte) and
-/// bytes; an opaque one by length (4 bytes) and bytes.
-pub(super) fn digest(handle: &PoolHandle, element: &Element) -> u64 {
+/// SipHash-1-3 with a fixed key over these 64-bit words, each as its eight bytes from the lowest:
+/// the key of the handle ([`handle_key`]); identifier << 32 | moves; seq (both all ones if there is
+/// no stamp); user transport; ASAP transport; AsapOverTcp; policy number << 32 | length of its data
+/// in bytes; and the data, each word a word, or else each eight bytes, the last padded with zero.
+/// A transport is kind << 48 | port << 32 | use << 16 | number of addresses, kind being its RFC
+/// 5354 type or 0 for none and use 1 for data and control, and then its addresses: of IPv4 one
+/// word, of IPv6 two, the higher first. DCCP adds its service code; an opaque transport has its
+/// length in the place of port to addresses, and its bytes as policy data has.
+pub(super) fn digest(handle_key: u64, element: &Element) -> u64 {
     let mut feed = Feed { hasher: SipHasher13::new_with_key(KEY) };
-    feed.bytes(&[handle.as_bytes().len() as u8]);
-    feed.bytes(handle.as_bytes());
-    feed.bytes(&element.id().0.to_be_bytes());
     let (seq, moves) = element.stamp().map_or((u64::MAX, u32::MAX), |s| (s.seq, s.moves));
-    feed.bytes(&seq.to_be_bytes());
-    feed.bytes(&moves.to_be_bytes());
+    feed.word(handle_key);
+    feed.pair(element.id().0, moves);
+    feed.word(seq);
     feed.transport(element.user_transport());
     match element.asap_transport() {
         Some(transport) => feed.sctp(transport),
-        None => feed.bytes(&[0, 0]),
+        None => feed.word(0),
     }
     match element.asap_over_tcp() {
-        Some(address) => feed.socket(5, address),
-        None => feed.bytes(&[0, 0]),
+        Some(address) => feed.socket(TCP, address),
+        None => feed.word(0),
     }
-    feed.bytes(&element.policy_number().0.to_be_bytes());
+    let number = element.policy_number().0;
     match element.policy_data() {
         PolicyData::Words { .. } => {
-            feed.bytes(&(element.words().len() as u32 * 4).to_be_bytes());
-            for word in element.words() {
-                feed.bytes(&word.to_be_bytes());
+            feed.pair(number, element.words().len() as u32 * 4);
+            for &word in element.words() {
+                feed.word(u64::from(word));
             }
         }
-        PolicyData::Bytes(bytes) => feed.counted(bytes),
+        PolicyData::Bytes(bytes) => {
+            feed.pair(number, bytes.len() as u32);
+            feed.bytes(bytes);
+        }
     }
     feed.hasher.finish()
 }
@@ -86,64 +94,79 @@ pub(super) fn digest(handle: &PoolHandle, element: &Element) -> u64 {
 /// Not a secret: it only has to be the same everywhere.
 const KEY: &[u8; 16] = b"rserpool digest1";
 
+/// Transport parameter types (RFC 5354 §3).
+const DCCP: u16 = 3;
+const SCTP: u16 = 4;
+const TCP: u16 = 5;
+const UDP: u16 = 6;
+const UDP_LITE: u16 = 7;
+const OPAQUE: u16 = 0x10;
+
 struct Feed {
     hasher: SipHasher13,
 }
 
 impl Feed {
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.hasher.write(bytes);
+    fn word(&mut self, word: u64) {
+        // `write_u64` takes the bytes as the machine has them.
+        self.hasher.write_u64(word.to_le());
     }
 
-    fn counted(&mut self, bytes: &[u8]) {
-        self.bytes(&(bytes.len() as u32).to_be_bytes());
-        self.bytes(bytes);
+    fn pair(&mut self, high: u32, low: u32) {
+        self.word(u64::from(high) << 32 | u64::from(low));
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.word(u64::from_le_bytes(word));
+        }
     }
 
     fn transport(&mut self, transport: &Transport) {
         match transport {
             Transport::Dccp { address, service_code } => {
-                self.socket(3, *address);
-                self.bytes(&service_code.to_be_bytes());
+                self.socket(DCCP, *address);
+                self.word(u64::from(*service_code));
             }
             Transport::Sctp(transport) => self.sctp(transport),
-            Transport::Tcp(address) => self.socket(5, *address),
-            Transport::Udp(address) => self.socket(6, *address),
-            Transport::UdpLite(address) => self.socket(7, *address),
+            Transport::Tcp(address) => self.socket(TCP, *address),
+            Transport::Udp(address) => self.socket(UDP, *address),
+            Transport::UdpLite(address) => self.socket(UDP_LITE, *address),
             Transport::Opaque(bytes) => {
-                self.bytes(&0x10_u16.to_be_bytes());
-                self.counted(bytes);
+                self.word(u64::from(OPAQUE) << 48 | bytes.len() as u64);
+                self.bytes(bytes);
             }
         }
     }
 
     fn sctp(&mut self, transport: &SctpTransport) {
-        self.bytes(&4_u16.to_be_bytes());
-        self.bytes(&transport.port.to_be_bytes());
-        self.bytes(&[u8::from(transport.transport_use == TransportUse::DataPlusControl)]);
+        let control = u16::from(transport.transport_use == TransportUse::DataPlusControl);
         let addresses = transport.addresses.as_slice();
-        self.bytes(&(addresses.len() as u16).to_be_bytes());
+        self.head(SCTP, transport.port, control, addresses.len() as u16);
         for address in addresses {
             self.address(*address);
         }
     }
 
     fn socket(&mut self, kind: u16, address: SocketAddr) {
-        self.bytes(&kind.to_be_bytes());
-        self.bytes(&address.port().to_be_bytes());
-        self.bytes(&1_u16.to_be_bytes());
+        self.head(kind, address.port(), 0, 1);
         self.address(address.ip());
+    }
+
+    fn head(&mut self, kind: u16, port: u16, control: u16, addresses: u16) {
+        let high = u32::from(kind) << 16 | u32::from(port);
+        self.pair(high, u32::from(control) << 16 | u32::from(addresses));
     }
 
     fn address(&mut self, address: IpAddr) {
         match address {
-            IpAddr::V4(address) => {
-                self.bytes(&[4]);
-                self.bytes(&address.octets());
-            }
+            IpAddr::V4(address) => self.word(u64::from(address.to_bits())),
             IpAddr::V6(address) => {
-                self.bytes(&[16]);
-                self.bytes(&address.octets());
+                let bits = address.to_bits();
+                self.word((bits >> 64) as u64);
+                self.word(bits as u64);
             }
         }
     }
