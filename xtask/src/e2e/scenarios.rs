@@ -24,7 +24,8 @@ pub(super) fn failure(
     let duration = Duration::from_secs(if quick { 10 } else { 20 });
     let load = Load::kept_alive(stage, address, 50, duration)?;
     let new = Load::new_connections(stage, address, duration)?;
-    sleep(duration / 5);
+    // Not a whole number of renewals of the proxy's list, which might hide the failure by chance.
+    sleep(duration / 5 + Duration::from_millis(400));
     let killed_at = since_1970()?;
     killed.server.signal(Signal::KILL)?;
     sleep(duration / 10);

@@ -68,7 +68,7 @@ pub(crate) struct Args {
     drain: Duration,
 
     /// Most connections at a time; further clients wait in the backlog of the listening socket
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 8000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections: u32,
 
     /// How many threads move bytes; one is enough for some gigabytes per second
