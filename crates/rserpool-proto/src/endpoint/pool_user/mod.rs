@@ -415,7 +415,10 @@ impl PoolUser {
         let error = if response.errors.contains(&ErrorCause::UnknownPoolHandle) {
             self.cache.forget_answer(&handle);
             ResolveError::UnknownPool { handle }
-        } else if response.errors.is_empty() {
+        } else if response.errors.is_empty()
+            || response.errors.contains(&ErrorCause::LackOfResources)
+        {
+            // The pool is there, but none of its elements may be used.
             self.cache.forget_answer(&handle);
             ResolveError::NoElement { handle }
         } else {

@@ -214,12 +214,14 @@ fn each_failure_is_told_apart_and_says_what_to_do() {
     bench.resolve(2);
     bench.receive(home, no_answer(&pool(), vec![]));
     bench.resolve(3);
+    bench.receive(home, no_answer(&pool(), vec![ErrorCause::LackOfResources]));
+    bench.resolve(4);
     let errors = vec![ErrorCause::SecurityConsiderations];
     bench.receive(home, no_answer(&pool(), errors.clone()));
-    bench.resolve(4);
+    bench.resolve(5);
     bench.receive(home, Body::Error { errors: errors.clone() });
     bench.break_off(home);
-    bench.resolve(5);
+    bench.resolve(6);
     bench.pass_ms(1_500);
     let handle = pool();
     let refused = ResolveError::Refused { handle: handle.clone(), errors };
@@ -229,6 +231,7 @@ fn each_failure_is_told_apart_and_says_what_to_do() {
         results,
         [
             ResolveError::UnknownPool { handle: handle.clone() },
+            ResolveError::NoElement { handle: handle.clone() },
             ResolveError::NoElement { handle },
             refused.clone(),
             refused,
@@ -240,7 +243,7 @@ fn each_failure_is_told_apart_and_says_what_to_do() {
         "the registrar knows no pool `EchoPool`: check the name, or start an element in it"
     );
     assert_eq!(
-        results[4].to_string(),
+        results[5].to_string(),
         "no registrar answers at tcp://127.0.0.1:3863: check that one runs there, or name others"
     );
 }
