@@ -57,11 +57,12 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// What is logged if nobody says: services tell what happens, questions only what goes wrong.
+    /// What is logged if nobody says: services tell what happens, questions answer.
     pub(crate) fn log_level(&self) -> &'static str {
         match self {
             Self::Registrar(_) | Self::Element(_) | Self::Proxy(_) => "info",
-            _ => "warn",
+            Self::Demo(_) => "warn",
+            _ => "error",
         }
     }
 

@@ -119,7 +119,7 @@ impl<'f> Section<'f> {
         }
     }
 
-    /// Takes each value of an array, or the only one if it is not an array.
+    /// Takes each value of an array, or the only one if it is not an array; nothing if one is wrong.
     pub(crate) fn take_list<T>(
         &mut self,
         key: &str,
@@ -130,14 +130,14 @@ impl<'f> Section<'f> {
             DeValue::Array(array) => array.iter().collect(),
             _ => vec![&value],
         };
-        let mut list = Vec::new();
+        let (count, mut list) = (values.len(), Vec::new());
         for value in values {
             match read(value.get_ref()) {
                 Ok(value) => list.push(value),
                 Err(what) => self.file.note(value.span(), self.path_of(key), what),
             }
         }
-        Some(list)
+        (list.len() == count).then_some(list)
     }
 
     /// Reads a section below this one, if it is there.

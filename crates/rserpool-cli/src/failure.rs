@@ -1,5 +1,6 @@
 //! Why a command ends without having done its work, and its exit code.
 
+use rserpool::proto::id::PoolHandle;
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
@@ -42,10 +43,18 @@ impl Failure {
         Self::Usage(Report { message: message.to_string(), next: None })
     }
 
-    /// Told to stop a second time while stopping in order.
+    /// Told to stop before it was done, or a second time while stopping in order.
     pub(crate) fn interrupted() -> Self {
-        let message = "stopped at once: not everything was ended in order".into();
+        let message = "interrupted".into();
         Self::Command { report: Report { message, next: None }, code: 130 }
+    }
+
+    /// There is no such pool.
+    pub(crate) fn unknown_pool(handle: &PoolHandle) -> Self {
+        Self::failed(format!("there is no pool {handle}")).next(format!(
+            "`rserpool list` shows the pools there are; a pool begins with its first element, \
+             see `rserpool element {handle} --help`, and is gone with its last one"
+        ))
     }
 
     /// Adds what to do next.

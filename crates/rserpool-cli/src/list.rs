@@ -44,13 +44,10 @@ impl Args {
     pub(crate) async fn run(self, stop: &Stop) -> Result<(), Failure> {
         let pools = tokio::select! {
             pools = self.enrp.read(self.pool.as_ref()) => pools?,
-            () = stop.requested() => return Ok(()),
+            () = stop.requested() => return Err(Failure::interrupted()),
         };
         if let (Some(handle), true) = (&self.pool, pools.is_empty()) {
-            return Err(Failure::failed(format!("there is no pool {handle}")).next(format!(
-                "`rserpool list` shows the pools there are; \
-                 `rserpool element {handle} --tcp ADDR` makes a server the first element of one"
-            )));
+            return Err(Failure::unknown_pool(handle));
         }
         if self.output.json {
             return output::print_json(&pools);

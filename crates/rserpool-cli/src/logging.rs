@@ -13,7 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 #[command(next_help_heading = "Logging (on stderr)")]
 pub(crate) struct LogFlags {
     /// Log this and worse: error, warn, info, debug or trace; or by module, as in
-    /// `info,rserpool=debug` [default: info for registrar, element and proxy, otherwise warn]
+    /// `info,rserpool=debug` [default: info for registrar, element and proxy, warn for demo, otherwise error]
     #[arg(long, global = true, env = "RSERPOOL_LOG", value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
 

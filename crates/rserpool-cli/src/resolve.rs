@@ -45,7 +45,7 @@ impl Args {
         let user = rserpool::PoolUser::new(config);
         let resolution = tokio::select! {
             resolution = user.resolve(&self.pool) => resolution.map_err(failure)?,
-            () = stop.requested() => return Ok(()),
+            () = stop.requested() => return Err(Failure::interrupted()),
         };
         let mut pool =
             PoolView::new(&resolution.handle, resolution.elements.iter().map(AsRef::as_ref));
@@ -64,12 +64,7 @@ impl Args {
 /// Why there is no answer, and what to do next.
 pub(crate) fn failure(error: ResolveError) -> Failure {
     match error {
-        ResolveError::UnknownPool { handle } => {
-            Failure::failed(format!("there is no pool {handle}")).next(format!(
-                "`rserpool list` shows the pools there are; \
-                 `rserpool element {handle} --tcp ADDR` makes a server the first element of one"
-            ))
-        }
+        ResolveError::UnknownPool { handle } => Failure::unknown_pool(&handle),
         ResolveError::NoRegistrar { registrars } => no_registrar(&registrars),
         ResolveError::NoElement { handle } => {
             Failure::failed(format!("no element of pool {handle} is healthy"))

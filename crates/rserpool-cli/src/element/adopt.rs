@@ -146,7 +146,10 @@ impl Adoption {
                 info!(server = %self.plan.server, "server is well");
                 self.join().await?;
             }
-            Some(Change::Down(why)) => {
+            Some(Change::Down { why, was_up: false }) => {
+                info!(server = %self.plan.server, why, "waiting for the server to be well");
+            }
+            Some(Change::Down { why, was_up: true }) => {
                 warn!(server = %self.plan.server, why, "server is not well");
                 self.leave().await;
             }

@@ -27,7 +27,12 @@ pub(crate) enum Change {
     /// It is well (again).
     Up,
     /// It is not, and why.
-    Down(String),
+    Down {
+        /// What was seen.
+        why: String,
+        /// Whether it was well before; if not, it may still be starting.
+        was_up: bool,
+    },
 }
 
 impl Health {
@@ -37,28 +42,31 @@ impl Health {
             Verdict::Unclear(_) => self.unclear_in_a_row.saturating_add(1),
             Verdict::Healthy | Verdict::Failed(_) => 0,
         };
-        match verdict {
-            Verdict::Healthy => self.set(true).then_some(Change::Up),
-            Verdict::Unclear(_) if self.unclear_in_a_row < UNCLEAR_MEANS_DOWN => None,
+        let before = self.up;
+        let change = match verdict {
+            Verdict::Healthy => Change::Up,
+            Verdict::Unclear(_) if self.unclear_in_a_row < UNCLEAR_MEANS_DOWN => return None,
             Verdict::Failed(why) | Verdict::Unclear(why) => {
-                self.set(false).then_some(Change::Down(why))
+                Change::Down { why, was_up: self.is_up() }
             }
-        }
+        };
+        self.up = Some(change == Change::Up);
+        (self.up != before).then_some(change)
     }
 
     /// Whether the server was well when last seen for certain.
     pub(crate) fn is_up(&self) -> bool {
         self.up == Some(true)
     }
-
-    fn set(&mut self, up: bool) -> bool {
-        self.up.replace(up) != Some(up)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn down(why: &str, was_up: bool) -> Change {
+        Change::Down { why: why.into(), was_up }
+    }
 
     fn unclear() -> Verdict {
         Verdict::Unclear("slow".into())
@@ -73,7 +81,7 @@ mod tests {
         let mut health = Health::default();
         assert_eq!(health.saw(Verdict::Healthy), Some(Change::Up));
         assert_eq!(health.saw(Verdict::Healthy), None);
-        assert_eq!(health.saw(failed()), Some(Change::Down("refused".into())));
+        assert_eq!(health.saw(failed()), Some(down("refused", true)));
         assert_eq!(health.saw(failed()), None);
         assert!(!health.is_up());
         assert_eq!(health.saw(Verdict::Healthy), Some(Change::Up));
@@ -88,14 +96,14 @@ mod tests {
         assert!(health.is_up());
         assert_eq!(health.saw(Verdict::Healthy), None);
         assert_eq!(health.saw(unclear()), None);
-        assert_eq!(health.saw(unclear()), Some(Change::Down("slow".into())));
+        assert_eq!(health.saw(unclear()), Some(down("slow", true)));
         assert_eq!(health.saw(unclear()), None);
     }
 
     #[test]
     fn a_server_that_was_never_well_is_said_to_be_down_once() {
         let mut health = Health::default();
-        assert_eq!(health.saw(failed()), Some(Change::Down("refused".into())));
+        assert_eq!(health.saw(failed()), Some(down("refused", false)));
         assert_eq!(health.saw(failed()), None);
         assert_eq!(health.saw(Verdict::Healthy), Some(Change::Up));
     }

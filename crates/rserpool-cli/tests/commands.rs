@@ -1,0 +1,296 @@
+//! The commands as people and scripts run them: registrar, element, list, resolve, watch.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use rserpool::proto::id::PeId;
+use rserpool::{PoolUser, pool_user::PoolUserConfig};
+use rustix::process::Signal;
+use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use support::{Running, Scope, kill, own_address, rserpool, run, serve_http, stderr};
+
+const SERVE: &str = "RSERPOOL_TEST_SERVE";
+
+/// No test: the server of some, run by them as a process of its own.
+#[test]
+#[ignore = "run by other tests"]
+fn http_server_of_other_tests() {
+    if let Ok(address) = std::env::var(SERVE) {
+        serve_http(address.parse().unwrap());
+    }
+}
+
+/// An element that starts and supervises a server of its own, with these flags.
+fn supervised(scope: &Scope, test: u8, more: &[&str]) -> Running {
+    let address = own_address(test).to_string();
+    let program = std::env::current_exe().unwrap();
+    let mut command = rserpool(&["element", "web", "--tcp", &address, "--check", "http:/"]);
+    command.args(["--registrar", &scope.asap, "--log-format", "json"]).args(more).arg("--");
+    command.arg(program).args(["--exact", "http_server_of_other_tests", "--ignored"]);
+    command.env(SERVE, address);
+    Running::spawn(command)
+}
+
+fn is(change: &'static str) -> impl Fn(&serde_json::Value) -> bool {
+    move |line| line["change"] == change
+}
+
+#[test]
+fn an_adopted_server_is_listed_resolved_and_watched_until_it_is_gone() {
+    let scope = Scope::start();
+    let mut watch = scope.watch();
+    let server = TcpListener::bind(own_address(1)).unwrap();
+    let address = server.local_addr().unwrap();
+    let mut element = scope.element(address, &["--policy", "least-used", "--load", "25%"]);
+
+    let added = watch.line(is("added"));
+    assert_eq!(added["element"]["addresses"][0], address.to_string());
+    let list = run(&["list", "web", "--json", "--enrp", &scope.enrp]);
+    let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
+    assert_eq!(list[0]["elements"][0], added["element"]);
+    let resolved = scope.resolve("web");
+    assert!(resolved.status.success());
+    let resolved: serde_json::Value = serde_json::from_slice(&resolved.stdout).unwrap();
+    assert_eq!(resolved["elements"][0], added["element"]);
+    assert_eq!(resolved["elements"][0]["policy"]["name"], "least-used");
+    let table = run(&["list", "--enrp", &scope.enrp]);
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(table.contains("least-used load=25%"), "{table}");
+    assert!(!table.contains('\u{1b}'), "colours in a pipe: {table:?}");
+
+    // One refused connection is enough.
+    drop(server);
+    watch.line(is("removed"));
+    element.log("server is not well");
+    // And it comes back when the server does.
+    let _server = TcpListener::bind(address).unwrap();
+    assert_eq!(watch.line(is("added"))["element"]["id"], added["element"]["id"]);
+    element.signal(Signal::INT);
+    watch.line(is("removed"));
+}
+
+#[test]
+fn unknown_pool_no_registrar_and_no_element_are_three_errors_that_say_what_to_do() {
+    let scope = Scope::start();
+    let unknown = scope.resolve("nothing");
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(stderr(&unknown).contains("there is no pool nothing"), "{}", stderr(&unknown));
+    let unknown = run(&["list", "nothing", "--enrp", &scope.enrp]);
+    assert!(stderr(&unknown).contains("there is no pool nothing"), "{}", stderr(&unknown));
+
+    let server = TcpListener::bind(own_address(2)).unwrap();
+    let _element = scope
+        .element(server.local_addr().unwrap(), &["--policy", "weighted-random", "--weight", "0"]);
+    let none = scope.resolve("web");
+    assert_eq!(none.status.code(), Some(1));
+    assert!(stderr(&none).contains("no element of pool web"), "{}", stderr(&none));
+
+    let nowhere = format!("tcp://{}", own_address(3));
+    let silent =
+        run(&["resolve", "web", "--timers", "realtime", "--registrar", &nowhere, "--json"]);
+    assert_eq!(silent.status.code(), Some(1));
+    assert!(stderr(&silent).contains("no registrar answers at"), "{}", stderr(&silent));
+    assert!(stderr(&silent).contains("rserpool registrar"), "{}", stderr(&silent));
+    let silent = run(&["list", "--enrp", &nowhere]);
+    assert_eq!(silent.status.code(), Some(1));
+    assert!(stderr(&silent).contains("--enrp"), "{}", stderr(&silent));
+}
+
+#[test]
+fn another_policy_than_the_pool_s_is_refused_in_words() {
+    let scope = Scope::start();
+    let server = TcpListener::bind(own_address(4)).unwrap();
+    let address = server.local_addr().unwrap();
+    let _element = scope.element(address, &["--policy", "least-used"]);
+    let other = run(&["element", "web", "--tcp", &address.to_string(), "--registrar", &scope.asap]);
+    assert_eq!(other.status.code(), Some(1));
+    let said = stderr(&other);
+    assert!(said.contains("pool web has another policy: least-used"), "{said}");
+    assert!(said.contains("--policy least-used"), "{said}");
+}
+
+#[test]
+fn a_port_in_use_is_named_with_the_flag_that_changes_it() {
+    let taken = TcpListener::bind(own_address(5)).unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let free = "tcp://127.0.0.1:0";
+    let wanted = format!("tcp://{taken}");
+    for flags in [["--asap", &wanted, "--enrp", free], ["--enrp", &wanted, "--asap", free]] {
+        let _held = TcpListener::bind(&taken);
+        let output = run(&[&["registrar"], &flags[..]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(said.contains(&format!("{taken} is in use")), "{said}");
+        assert!(said.contains(&format!("another address by {} ", flags[0])), "{said}");
+    }
+}
+
+#[test]
+fn a_bad_file_is_refused_with_all_its_problems() {
+    let file = std::env::temp_dir().join(format!("rserpool-{}.toml", std::process::id()));
+    std::fs::write(&file, "asap = \"here\"\n[timers]\nkeep_alive_timeout = 5\nx = 1\n").unwrap();
+    let name = file.to_str().unwrap();
+    let bad = run(&["registrar", "--config", name]);
+    assert_eq!(bad.status.code(), Some(2));
+    let said = stderr(&bad);
+    for part in
+        ["3 problems", "line 1: asap:", "line 3: timers.keep_alive_timeout:", "line 4: timers.x:"]
+    {
+        assert!(said.contains(part), "{part} is not in\n{said}");
+    }
+    std::fs::write(&file, "asap = \"tcp://127.0.0.1:0\"\n").unwrap();
+    let good = run(&["registrar", "--config", name, "--check-config"]);
+    assert!(good.status.success(), "{}", stderr(&good));
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(run(&["registrar", "--config", name]).status.code(), Some(2));
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    for arguments in [
+        &["element", "web", "--tcp", "0.0.0.0:80"][..],
+        &["element", "web", "--tcp", "127.0.0.1:80", "--weight", "3"],
+        &["resolve", "web", "--registrar", "sctp://127.0.0.1:3863"],
+        &["list", "--log-level", "loud"],
+        &["registrar", "--asap", "tcp://127.0.0.1:7", "--enrp", "tcp://127.0.0.1:7"],
+        &["nothing"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+        assert!(!output.stderr.is_empty() && output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_a_command_quietly() {
+    let scope = Scope::start();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output =
+        rserpool(&["list", "--enrp", &scope.enrp]).stdout(writer).stderr(Stdio::piped()).output();
+    let output = output.unwrap();
+    assert!(output.status.success());
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn sigterm_takes_a_supervised_server_out_of_its_pool_and_stops_it() {
+    let scope = Scope::start();
+    let mut watch = scope.watch();
+    let mut element = supervised(&scope, 6, &["--drain", "0"]);
+    let pid = element.log("server started")["pid"].as_u64().unwrap();
+    watch.line(is("added"));
+    element.signal(Signal::TERM);
+    watch.line(is("removed"));
+    assert_eq!(element.wait().code(), Some(0));
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "the server is still there");
+}
+
+#[test]
+fn a_server_that_ends_by_itself_is_out_at_once_and_ends_the_command_with_its_code() {
+    let scope = Scope::start();
+    let mut watch = scope.watch();
+    let mut element = supervised(&scope, 7, &[]);
+    let pid = element.log("server started")["pid"].as_u64().unwrap();
+    watch.line(is("added"));
+    kill(u32::try_from(pid).unwrap(), Signal::KILL);
+    watch.line(is("removed"));
+    assert_eq!(element.wait().code(), Some(128 + 9));
+
+    // With --restart it comes back, as the same element.
+    let mut element = supervised(&scope, 7, &["--restart"]);
+    let pid = element.log("server started")["pid"].as_u64().unwrap();
+    let id = watch.line(is("added"))["element"]["id"].clone();
+    kill(u32::try_from(pid).unwrap(), Signal::KILL);
+    watch.line(is("removed"));
+    assert_eq!(watch.line(is("added"))["element"]["id"], id);
+}
+
+/// The system accepts for a stopped process, so that only an answer shows that it runs.
+#[test]
+fn a_stopped_server_is_out_within_a_second_and_a_half_and_back_when_it_runs_on() {
+    let scope = Scope::start();
+    let mut watch = scope.watch();
+    let mut element = supervised(&scope, 8, &["--drain", "0"]);
+    let pid = u32::try_from(element.log("server started")["pid"].as_u64().unwrap()).unwrap();
+    watch.line(is("added"));
+    let stopped = Instant::now();
+    kill(pid, Signal::STOP);
+    watch.line(is("removed"));
+    assert!(stopped.elapsed() < Duration::from_millis(1_500), "{:?}", stopped.elapsed());
+    kill(pid, Signal::CONT);
+    watch.line(is("added"));
+}
+
+/// RFC 5352 §3.5: a report makes the registrar ask for a sign of life; an adopter gives none for
+/// its server without having looked at it.
+#[test]
+fn a_report_about_a_dead_server_behind_a_living_adopter_removes_it_at_once() {
+    // By itself this registrar never asks, and the adopter looks once a minute.
+    let any = "tcp://127.0.0.1:0";
+    let mut registrar =
+        Running::start(&["registrar", "--timers", "rfc", "--asap", any, "--enrp", any]);
+    let line = registrar.log("registrar started");
+    let address =
+        |key: &str| format!("tcp://{}", line[key].as_str().unwrap().trim_matches(['[', ']']));
+    let scope = Scope { asap: address("asap"), enrp: address("enrp"), registrar };
+    let mut watch = scope.watch();
+    let server = TcpListener::bind(own_address(9)).unwrap();
+    let address = server.local_addr().unwrap();
+    let _element = scope.element(address, &["--check-interval", "60s"]);
+    let added = watch.line(is("added"));
+    let id = added["element"]["id"].as_str().unwrap();
+    let id = PeId(u32::from_str_radix(id.trim_start_matches("0x"), 16).unwrap());
+    drop(server);
+    // The look that let it in must be too old to speak for it.
+    std::thread::sleep(Duration::from_millis(401));
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let reported = runtime.block_on(async {
+        let user = PoolUser::new(PoolUserConfig::new(vec![scope.asap.parse().unwrap()]));
+        let handle = "web".parse().unwrap();
+        user.resolve(&handle).await.unwrap();
+        let reported = Instant::now();
+        user.report_unreachable(&handle, id);
+        watch.line(is("removed"));
+        reported.elapsed()
+    });
+    assert!(reported < Duration::from_secs(1), "{reported:?}");
+}
+
+#[test]
+fn a_second_signal_ends_a_command_that_drains_and_its_server_with_it() {
+    let scope = Scope::start();
+    let mut watch = scope.watch();
+    let mut element = supervised(&scope, 10, &["--drain", "1h", "--timers", "rfc"]);
+    let pid = element.log("server started")["pid"].as_u64().unwrap();
+    watch.line(is("added"));
+    element.signal(Signal::TERM);
+    element.log("draining; again Ctrl-C or SIGTERM ends it at once");
+    element.signal(Signal::TERM);
+    assert_eq!(element.wait().code(), Some(130));
+    // It has been killed; whoever inherits it may be slow to notice.
+    let stat = format!("/proc/{pid}/stat");
+    while std::fs::read_to_string(&stat).is_ok_and(|state| !state.contains(") Z ")) {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_are_written() {
+    let script = run(&["completions", "bash"]);
+    assert!(script.status.success() && !script.stdout.is_empty());
+    let page = run(&["man"]);
+    assert!(String::from_utf8(page.stdout).unwrap().contains("rserpool"));
+}
+
+#[test]
+fn an_interrupted_registrar_ends_in_order() {
+    let mut scope = Scope::start();
+    scope.registrar.signal(Signal::INT);
+    let status = scope.registrar.wait();
+    assert_eq!((status.code(), status.signal()), (Some(0), None));
+}
