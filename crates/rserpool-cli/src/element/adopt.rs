@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::refusal::Refusal;
 use crate::signals::Stop;
 use rserpool::PoolElement;
-use rserpool::proto::endpoint::pool_element::{Event, PoolElementConfig};
+use rserpool::proto::endpoint::pool_element::{Event, PoolElementConfig, State};
 use std::ffi::OsString;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -228,7 +228,10 @@ impl Adoption {
 
     /// Leaves the pool, lets the server come to the end of its connections, and stops it.
     async fn finish(mut self) {
-        let was_in_pool = self.was_registered && self.health.is_up();
+        // The event may not have been heard yet.
+        let is_registered =
+            self.element.as_ref().is_some_and(|element| element.state() == State::Registered);
+        let was_in_pool = is_registered || (self.was_registered && self.health.is_up());
         self.leave().await;
         if was_in_pool {
             let drained = drain(self.plan.server, self.plan.settle, self.plan.drain);
