@@ -32,3 +32,8 @@ pub mod table;
 pub use pool_element::PoolElement;
 pub use pool_user::PoolUser;
 pub use registrar::Registrar;
+
+/// The programs in the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;
