@@ -34,9 +34,8 @@ Exit codes: 0 done, 1 it could not be done, 2 wrong usage or configuration.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Keep the pools: the server that elements register with and users ask
+    // Described, like the next one, where its flags are.
     Registrar(registrar::Args),
-    /// Make a server, unmodified, an element of a pool
     Element(Box<element::Args>),
     /// Let clients that know nothing of pools use one
     Proxy(proxy::Args),

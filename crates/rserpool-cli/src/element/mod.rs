@@ -86,12 +86,13 @@ struct HealthFlags {
 #[command(next_help_heading = "The server")]
 struct ServerFlags {
     /// After leaving the pool, wait until the server has no connection, but not longer than this
+    /// [default: 12s; 30s and 10.4s with --timers rfc and realtime]
     ///
-    /// It is kept for twice the time that users keep answers in any case (2s; 20s and 400ms with
-    /// --timers rfc and realtime), since some will still come. Then a server that was started here
-    /// is stopped; one that was not may be stopped when this command has ended.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::parse_duration)]
-    drain: Duration,
+    /// For the first 2s of it (20s and 400ms), which is twice the time that users keep answers, it
+    /// is kept in any case: some users will still come. Then a server that was started here is
+    /// stopped; one that was not may be stopped when this command has ended.
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+    drain: Option<Duration>,
     /// Start the server again whenever it ends
     ///
     /// The pause before doubles from 100ms up to 10s. Without this the command ends with the
@@ -133,6 +134,8 @@ Ctrl-C and SIGTERM take the server out of the pool, drain and stop it; a second 
 const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest default time that a server has to answer.
 const CHECK_TIMEOUT: Duration = Duration::from_millis(400);
+/// Default time that a server's connections have to end once users have forgotten it.
+const DRAIN: Duration = Duration::from_secs(10);
 /// Shortest time from one look to the next: looking is not to become the server's main work.
 const SHORTEST_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -155,6 +158,7 @@ impl Args {
         if timeout.is_zero() {
             return Err(Failure::usage("--check-timeout 0: no server answers in no time"));
         }
+        let settle = 2 * UserTimers::preset(preset).stale_cache_value;
         let mut element = PoolElementConfig::new(
             self.pool,
             Transport::Tcp(advertised),
@@ -170,8 +174,8 @@ impl Args {
             check: self.health.check,
             interval: interval.max(SHORTEST_CHECK_INTERVAL),
             timeout,
-            settle: 2 * UserTimers::preset(preset).stale_cache_value,
-            drain: self.server.drain,
+            settle,
+            drain: self.server.drain.unwrap_or(settle + DRAIN),
             command: self.server.command,
             restart: self.server.restart,
             stop_signal: self.server.stop_signal,
@@ -261,6 +265,7 @@ mod tests {
         let realtime = plan("p --tcp 127.0.0.1:81 --timers realtime").unwrap();
         assert_eq!(realtime.interval, Duration::from_millis(40));
         assert_eq!(realtime.timeout, Duration::from_millis(120));
+        assert_eq!(realtime.drain, Duration::from_millis(10_400));
     }
 
     #[test]
