@@ -76,6 +76,9 @@ impl PoolElement {
             for assoc in waiting {
                 self.send_ack(assoc);
             }
+            if core::mem::take(&mut self.held_back) {
+                self.advance(now);
+            }
         }
     }
 

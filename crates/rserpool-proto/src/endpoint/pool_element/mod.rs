@@ -85,6 +85,8 @@ pub struct PoolElement {
     last_healthy: Option<Instant>,
     /// Associations whose keep-alive waits for a report.
     waiting: BTreeSet<AssociationId>,
+    /// Removed while a keep-alive waited for a report: not back before a healthy one.
+    held_back: bool,
     /// The owner knows that no registrar is reachable.
     unreachable_told: bool,
     outputs: VecDeque<Output<Event>>,
@@ -126,6 +128,7 @@ impl PoolElement {
             watch,
             last_healthy: None,
             waiting: BTreeSet::new(),
+            held_back: false,
             unreachable_told: false,
             outputs: VecDeque::new(),
         };

@@ -61,7 +61,7 @@ impl PoolElement {
         match self.goal {
             Goal::Gone => {}
             Goal::Leaving { .. } => self.hunt.ensure(now, &mut self.outputs),
-            Goal::Member if self.refused => {}
+            Goal::Member if self.refused || self.held_back => {}
             Goal::Member => match self.hunt.trusted_home() {
                 // RFC 5352 §3.1: without a home registrar, hunt for one first.
                 None => self.hunt.ensure(now, &mut self.outputs),
@@ -199,6 +199,7 @@ impl PoolElement {
 
     /// Starts to leave the pool (RFC 5352 §3.2).
     pub(super) fn leave(&mut self, now: Instant) {
+        self.held_back = false;
         if !matches!(self.goal, Goal::Member) {
             return;
         }
@@ -254,7 +255,8 @@ impl PoolElement {
     }
 
     fn on_expired(&mut self, now: Instant) {
-        self.registered_on = None;
+        // Silence was the reason, and the service has not broken it yet.
+        self.held_back = self.registered_on.take().is_some_and(|home| self.waiting.contains(&home));
         self.tell(Event::Expired);
         // At once, unless this is all that happens.
         let pause = self.config.timers.t5_server_hunt;

@@ -356,6 +356,21 @@ fn an_acknowledgement_waits_for_a_healthy_report_and_is_sent_once() {
 }
 
 #[test]
+fn an_element_that_was_removed_for_its_silence_comes_back_when_it_is_healthy() {
+    let health = Health::Reported { max_age: Duration::from_millis(400) };
+    let (mut bench, home) = registered(PoolElementConfig { health, ..config(&[3863]) });
+    bench.receive(home, keep_alive(false, 7));
+    let (handle, id) = (pool(), ID);
+    bench.receive(home, Body::DeregistrationResponse { handle, id, errors: vec![] });
+    assert_eq!(bench.events(), [Event::HealthWanted, Event::Expired]);
+    assert!(bench.sent().is_empty(), "nothing has shown that the service answers");
+    bench.call(|element, now| element.report_health(now, false));
+    assert!(bench.sent().is_empty());
+    bench.call(|element, now| element.report_health(now, true));
+    assert_eq!(letters(&bench.sent()), [(home, 'R')]);
+}
+
+#[test]
 fn a_registrar_whose_keep_alives_stop_is_asked_and_then_left() {
     let (mut bench, home) = registered(config(&[3863, 2]));
     for _ in 0..5 {
