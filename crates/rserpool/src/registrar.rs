@@ -86,9 +86,10 @@ impl Registrar {
     ///
     /// # Panics
     /// Outside a tokio runtime with time and net enabled.
-    pub async fn start(config: Config) -> Result<Self, BindError> {
+    pub async fn start(mut config: Config) -> Result<Self, BindError> {
         let asap = Sockets::open(&config.asap)?;
         let enrp = Sockets::open(&config.enrp)?;
+        config.machine.enrp_port = enrp.addresses.first().map_or(0, SocketAddr::port);
         let machine = machine::Registrar::new(config.machine, seed(), crate::driver::now());
         let id = machine.id();
         let (commands, inbox) = mpsc::channel(COMMANDS);
@@ -251,6 +252,21 @@ impl Hosted for Host {
             }
             Event::Resumed { late } => warn!(?late, "this registrar was suspended"),
             Event::Ignored { assoc, reason } => debug!(%assoc, ?reason, "ignored"),
+            Event::InService { alone } => info!(alone, "in service"),
+            Event::PeerFound { server } => info!(%server, "another registrar is there"),
+            Event::PeerLost { server } => info!(%server, "another registrar is gone"),
+            Event::TakeoverStarted { target } => {
+                warn!(server = %target, "another registrar does not answer: taking it over");
+            }
+            Event::TakeoverCancelled { target } => {
+                info!(server = %target, "another registrar lives after all");
+            }
+            Event::TakenOver { target, elements } => {
+                info!(server = %target, elements, "another registrar was taken over");
+            }
+            Event::Audited { server, swept } => {
+                info!(%server, swept, "another registrar's elements were read anew");
+            }
             Event::Drained => info!("drained"),
         }
         // Nobody may be listening.

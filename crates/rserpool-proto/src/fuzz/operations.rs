@@ -350,6 +350,8 @@ impl World {
             RemovalReason::Expired => known.lease.is_some_and(|lease| lease <= self.now),
             RemovalReason::KeepAliveMissed => holder >= MUTE,
             RemovalReason::AssociationLost => self.open[holder].is_none(),
+            // There are no other registrars.
+            RemovalReason::Unreachable => false,
         };
         assert!(just, "{name:?} of {holder} is removed: {reason}");
     }

@@ -1,23 +1,20 @@
 //! ASAP at the registrar: registration, deregistration, resolution, reports (RFC 5352 §3.1-§3.5).
 
 use super::supervision::Claim;
-use super::{Action, Event, Ignored, LifeUnit, Registrar, RemovalReason};
+use super::{Action, CAPABILITIES, Event, Ignored, Registrar, RemovalReason};
 use crate::handlespace::{Change, ChangeKind};
 use crate::id::{AssociationId, PeId, PoolHandle};
 use crate::machine::{Locator, TransportKind};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::wire::PPID_ASAP;
 use crate::wire::asap::{Body, HandleResolutionResponse, Message, ResolutionResponseBuilder};
-use crate::wire::capability::{Capabilities, Stamp};
+use crate::wire::capability::Stamp;
 use crate::wire::operation_error::ErrorCause;
 use crate::wire::pool_element::{PoolElement, PoolElementRef};
 use crate::wire::tlv::Writer;
 use crate::wire::transport::{SctpTransport, TransportUse};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-
-/// What this implementation shows of itself: no bit has a meaning yet, the parameter itself has.
-const CAPABILITIES: Capabilities = Capabilities(0);
 
 impl Registrar {
     pub(super) fn on_asap(&mut self, now: Instant, assoc: AssociationId, message: Message) {
@@ -69,16 +66,14 @@ impl Registrar {
             return self.refuse_registration(assoc, handle, element.id, cause);
         }
         // Whose it is: only the association that holds an element speaks for it.
-        if let Some(holder) = self.holder(&handle, element.id)
-            && holder != assoc
-        {
-            if !self.is_registered_address(&handle, element.id, assoc) {
+        match self.standing(&handle, element.id, assoc) {
+            Claimant::Free => self.register(now, assoc, handle, element),
+            Claimant::Asks => self.claim(now, Claim::Registration { assoc, handle, element }),
+            Claimant::Foreign => {
                 let cause = ErrorCause::NonUniquePeId;
-                return self.refuse_registration(assoc, handle, element.id, cause);
+                self.refuse_registration(assoc, handle, element.id, cause);
             }
-            return self.claim(now, Claim::Registration { assoc, handle, element });
         }
-        self.register(now, assoc, handle, element);
     }
 
     /// Registers or renews an element for the association that may.
@@ -93,12 +88,14 @@ impl Registrar {
             return;
         };
         let id = element.id;
-        let Some(lease) = self.lease(association.capabilities, element.life) else {
+        let ours = association.capabilities.is_some();
+        let Some((life, lease)) = self.config.compat.lease(ours, element.life) else {
             let cause = ErrorCause::InvalidValues(parameter_bytes(&element));
             return self.refuse_registration(assoc, handle, id, cause);
         };
         // RFC 5352 §3.1 rule 4: the home registrar owns the element and notes where it came from.
         element.home = self.id;
+        element.life = life;
         let (asap_transport, asap_over_tcp) = transports_of(&association.remote);
         element.asap_transport = Some(asap_transport);
         element.extensions.asap_over_tcp = asap_over_tcp;
@@ -114,22 +111,9 @@ impl Registrar {
     }
 
     fn announce_registration(&mut self, change: Change) {
+        self.announce(&change);
         if change.kind == ChangeKind::Added {
             self.emit(Event::ElementRegistered { handle: change.handle, id: change.id });
-        }
-    }
-
-    /// The life a registration asks for, itself `None` for ever; `None` if it cannot be
-    /// (RFC 5354 §3.10).
-    fn lease(&self, capabilities: Option<Capabilities>, life: i32) -> Option<Option<Duration>> {
-        let unit = match capabilities {
-            Some(_) => LifeUnit::Seconds,
-            None => self.config.compat.life_unit,
-        };
-        match life {
-            -1 => Some(None),
-            ..=0 => None,
-            positive => Some(Some(unit.duration(positive.unsigned_abs()))),
         }
     }
 
@@ -174,18 +158,17 @@ impl Registrar {
         if !self.config.authority.permits(&association.identity, &action) {
             return self.refuse_deregistration(assoc, handle, id);
         }
-        match self.holder(&handle, id) {
-            Some(holder) if holder == assoc => self.deregister(now, assoc, handle, id, stamp),
-            Some(_) if self.is_registered_address(&handle, id, assoc) => {
+        match self.standing(&handle, id, assoc) {
+            Claimant::Free => self.deregister(now, assoc, handle, id, stamp),
+            Claimant::Asks => {
                 self.claim(now, Claim::Deregistration { assoc, handle, id, stamp });
             }
-            Some(_) => self.refuse_deregistration(assoc, handle, id),
-            // RFC 5352 §3.2: an element that is not known is deregistered already.
-            None => self.respond_to_deregistration(assoc, handle, id, Vec::new()),
+            Claimant::Foreign => self.refuse_deregistration(assoc, handle, id),
         }
     }
 
-    /// Removes an element for the association that may.
+    /// Removes an element for the association that may. One that is not known is deregistered
+    /// already (RFC 5352 §3.2).
     pub(super) fn deregister(
         &mut self,
         now: Instant,
@@ -198,7 +181,7 @@ impl Registrar {
             let released = self.release(change.slot);
             self.announce_removal(change, RemovalReason::Deregistered);
             self.respond_to_deregistration(assoc, handle, id, Vec::new());
-            if let Some((_, Some(claim))) = released {
+            if let Some(claim) = released.claim {
                 self.grant_claim(now, claim);
             }
             return;
@@ -237,12 +220,16 @@ impl Registrar {
 
     /// The registration life of an element has run out (RFC 5352 §3.2).
     pub(super) fn on_expired(&mut self, now: Instant, change: Change) {
+        if change.home != self.id {
+            // Its home says so itself.
+            return;
+        }
         let released = self.release(change.slot);
-        if let Some((holder, _)) = released {
+        if let Some(holder) = released.holder {
             self.notify_removed(holder, change.handle.clone(), change.id);
         }
         self.announce_removal(change, RemovalReason::Expired);
-        if let Some((_, Some(claim))) = released {
+        if let Some(claim) = released.claim {
             self.grant_claim(now, claim);
         }
     }
@@ -284,11 +271,11 @@ impl Registrar {
                 continue;
             };
             // Users have no use for the way to the registrar, nor for what orders updates.
-            let tcp_control = ours && element.tcp_control();
             let element = PoolElementRef {
                 asap_transport: None,
-                tcp_control,
-                ..element.parts().without_extensions()
+                asap_over_tcp: None,
+                stamp: None,
+                ..self.config.compat.parts(element, ours)
             };
             if !response.push(element) {
                 break;
@@ -339,20 +326,18 @@ impl Registrar {
         }
     }
 
-    fn note_capabilities(&mut self, assoc: AssociationId, capabilities: Option<Capabilities>) {
-        if let (Some(association), Some(_)) = (self.associations.get_mut(&assoc), capabilities) {
-            association.capabilities = capabilities;
+    /// How an association stands to an element: the one that holds it speaks for it, and so may
+    /// one from its address when nobody holds it, be it new here or another registrar's.
+    fn standing(&self, handle: &PoolHandle, id: PeId, assoc: AssociationId) -> Claimant {
+        let Some(slot) = self.handlespace.slot(handle.as_bytes(), id) else {
+            return Claimant::Free;
+        };
+        match self.holder_of(slot) {
+            Some(holder) if holder == assoc => Claimant::Free,
+            _ if !self.is_registered_address(handle, id, assoc) => Claimant::Foreign,
+            Some(_) => Claimant::Asks,
+            None => Claimant::Free,
         }
-    }
-
-    /// Strangers are shown what we can do only in answer to their showing it.
-    fn capabilities_towards(&self, assoc: AssociationId) -> Option<Capabilities> {
-        self.associations.get(&assoc)?.capabilities.map(|_| CAPABILITIES)
-    }
-
-    /// The association that speaks for an element of ours.
-    fn holder(&self, handle: &PoolHandle, id: PeId) -> Option<AssociationId> {
-        self.holder_of(self.handlespace.slot(handle.as_bytes(), id)?)
     }
 
     /// Whether an association comes from one of the addresses an element has registered.
@@ -366,6 +351,16 @@ impl Registrar {
         let mut user = element.user_transport().socket_addrs().map(|user| user.ip());
         user.any(|user| remote.contains(&user)) || asap.iter().any(|asap| remote.contains(asap))
     }
+}
+
+/// How an association stands to an element.
+enum Claimant {
+    /// It may do with it what it wants.
+    Free,
+    /// It may if the one that holds it is silent.
+    Asks,
+    /// It may not.
+    Foreign,
 }
 
 /// How an element's end of its association is registered: RFC 5354 §3.10 wants SCTP, so a TCP

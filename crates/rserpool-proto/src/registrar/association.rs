@@ -2,8 +2,8 @@
 
 use super::{Event, Ignored, Registrar, RemovalReason, Timer};
 use crate::handlespace::{Change, Slot};
-use crate::id::{AssociationId, PeId, PoolHandle};
-use crate::machine::{Channel, Identity, Locator, Output};
+use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
+use crate::machine::{AttemptId, Channel, Identity, Locator, Output};
 use crate::time::{Duration, Instant};
 use crate::wire::capability::Capabilities;
 use alloc::collections::BTreeSet;
@@ -12,6 +12,10 @@ use alloc::collections::BTreeSet;
 #[derive(Debug)]
 pub(super) struct Association {
     pub(super) channel: Channel,
+    pub(super) opened_by_us: bool,
+    /// The registrar that speaks here, once it has.
+    pub(super) peer: Option<ServerId>,
+    pub(super) local: Locator,
     pub(super) remote: Locator,
     pub(super) identity: Identity,
     /// What it has shown; `None` for a peer that speaks the RFCs only.
@@ -26,9 +30,19 @@ pub(super) struct Association {
 }
 
 impl Association {
-    pub(super) fn new(now: Instant, channel: Channel, remote: Locator, identity: Identity) -> Self {
+    pub(super) fn new(
+        now: Instant,
+        channel: Channel,
+        opened_by_us: bool,
+        local: Locator,
+        remote: Locator,
+        identity: Identity,
+    ) -> Self {
         Self {
             channel,
+            opened_by_us,
+            peer: None,
+            local,
             remote,
             identity,
             capabilities: None,
@@ -56,17 +70,26 @@ impl Registrar {
         &mut self,
         now: Instant,
         assoc: AssociationId,
+        attempt: Option<AttemptId>,
         association: Association,
     ) {
-        if self.draining || self.associations.len() >= self.config.limits.associations {
+        let channel = association.channel;
+        // Elements and users are served by those who know what there is.
+        let elsewhere = channel == Channel::Asap && attempt.is_none() && !self.is_serving();
+        if elsewhere || self.associations.len() >= self.config.limits.associations {
             self.outputs.push_back(Output::Disconnect { assoc });
-            if !self.draining {
+            if !elsewhere {
                 self.ignore(assoc, Ignored::TooManyAssociations);
             }
             return;
         }
         self.associations.insert(assoc, association);
         self.timers.set(Timer::Idle(assoc), now + self.config.limits.idle_timeout);
+        match (channel, attempt) {
+            (Channel::Enrp, attempt) => self.on_enrp_connected(now, assoc, attempt),
+            (Channel::Asap, Some(attempt)) => self.on_call_connected(now, assoc, attempt),
+            (Channel::Asap, None) => {}
+        }
     }
 
     pub(super) fn on_address_changed(&mut self, assoc: AssociationId, remote: Locator) {
@@ -84,6 +107,9 @@ impl Registrar {
         for slot in association.elements {
             self.remove_element(now, slot, RemovalReason::AssociationLost);
         }
+        if association.channel == Channel::Enrp {
+            self.on_enrp_closed(now, assoc, association.peer);
+        }
     }
 
     pub(super) fn on_idle(&mut self, now: Instant, assoc: AssociationId) {
@@ -92,7 +118,7 @@ impl Registrar {
         };
         let idle_timeout = self.config.limits.idle_timeout;
         let idle_at = association.last_heard + idle_timeout;
-        if !association.elements.is_empty() {
+        if !association.elements.is_empty() || association.peer.is_some() {
             self.timers.set(Timer::Idle(assoc), now + idle_timeout);
         } else if now < idle_at {
             self.timers.set(Timer::Idle(assoc), idle_at);
@@ -108,12 +134,13 @@ impl Registrar {
         if let Some(change) = self.handlespace.remove_at(now, slot) {
             self.announce_removal(change, reason);
         }
-        if let Some((_, Some(claim))) = released {
+        if let Some(claim) = released.claim {
             self.grant_claim(now, claim);
         }
     }
 
     pub(super) fn announce_removal(&mut self, change: Change, reason: RemovalReason) {
+        self.announce(&change);
         self.counters.removals += 1;
         self.emit(Event::ElementRemoved { handle: change.handle, id: change.id, reason });
     }

@@ -1,11 +1,14 @@
 //! What a registrar is told at start: plain data, defaults included.
 
 use super::authority::Authority;
-use crate::handlespace::HandlespaceConfig;
+use crate::handlespace::{Element, HandlespaceConfig};
 use crate::id::{PoolHandle, ServerId};
+use crate::machine::Locator;
 use crate::time::Duration;
 use crate::timers::RegistrarTimers;
+use crate::wire::pool_element::{PoolElement, PoolElementRef};
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 /// Configuration of a [`Registrar`](super::Registrar).
 #[derive(Clone, Debug, Default)]
@@ -22,6 +25,14 @@ pub struct RegistrarConfig {
     pub compat: Compat,
     /// Who may do what.
     pub authority: Authority,
+    /// Other registrars of the scope, dialled for ever. None, the default, means alone until
+    /// somebody dials us.
+    pub peers: Vec<Locator>,
+    /// Port that peers dial, told to them in presences; 0 if there is none. Set by the driver.
+    pub enrp_port: u16,
+    /// Whose identifier decides who takes a dead registrar over. `None`, the default, is the RFC's
+    /// rule among our own and rsplib's as soon as a peer does not show our capabilities.
+    pub takeover_winner: Option<TakeoverWinner>,
 }
 
 impl RegistrarConfig {
@@ -29,6 +40,15 @@ impl RegistrarConfig {
     pub(super) fn timers_of(&self, handle: &PoolHandle) -> &RegistrarTimers {
         self.pools.get(handle).unwrap_or(&self.timers)
     }
+}
+
+/// Whose identifier decides who takes a dead registrar over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakeoverWinner {
+    /// The higher one (RFC 5353 §3.5.1).
+    Higher,
+    /// The lower one, as rsplib has it.
+    Lower,
 }
 
 /// Bounds on what a registrar keeps and answers.
@@ -45,6 +65,8 @@ pub struct Limits {
     /// Reports of unreachable elements taken from one association per second; more are ignored.
     /// Defaults to 10: a user reports once per failure.
     pub reports_per_second: u32,
+    /// Registrars known at once. Defaults to 128: each is told of every change.
+    pub peers: usize,
     /// Bounds of the handlespace: pools, elements, tombstones.
     pub handlespace: HandlespaceConfig,
 }
@@ -56,6 +78,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(120),
             max_items: 128,
             reports_per_second: 10,
+            peers: 128,
             handlespace: HandlespaceConfig::default(),
         }
     }
@@ -85,12 +108,50 @@ pub enum LifeUnit {
     Milliseconds,
 }
 
-impl LifeUnit {
-    /// The life that `value` on the wire stands for.
-    pub(super) fn duration(self, value: u32) -> Duration {
-        match self {
-            Self::Seconds => Duration::from_secs(value.into()),
-            Self::Milliseconds => Duration::from_millis(value.into()),
+impl Compat {
+    fn unit(&self, ours: bool) -> LifeUnit {
+        match ours {
+            true => LifeUnit::Seconds,
+            false => self.life_unit,
         }
+    }
+
+    /// What a Registration Life on the wire stands for: in milliseconds as it is kept here, and as
+    /// the lease it asks for, `None` for ever. `None` if it cannot be (RFC 5354 §3.10).
+    pub(super) fn lease(&self, ours: bool, life: i32) -> Option<(i32, Option<Duration>)> {
+        match life {
+            -1 => Some((-1, None)),
+            ..=0 => None,
+            _ => {
+                let millis = match self.unit(ours) {
+                    LifeUnit::Seconds => life.saturating_mul(1000),
+                    LifeUnit::Milliseconds => life,
+                };
+                Some((millis, Some(Duration::from_millis(millis.unsigned_abs().into()))))
+            }
+        }
+    }
+
+    /// A life kept here as it is told to others; seconds are rounded up.
+    fn life(&self, ours: bool, millis: i32) -> i32 {
+        match self.unit(ours) {
+            LifeUnit::Seconds if millis > 0 => (millis - 1) / 1000 + 1,
+            _ => millis,
+        }
+    }
+
+    /// An element as it is told to our own or to strangers.
+    pub(super) fn parts<'a>(&self, element: &'a Element, ours: bool) -> PoolElementRef<'a> {
+        self.towards(element.parts(), ours)
+    }
+
+    /// As [`Compat::parts`], of an element that is no longer there.
+    pub(super) fn element(&self, element: &PoolElement, ours: bool) -> PoolElement {
+        self.towards(element.parts(), ours).to_element()
+    }
+
+    fn towards<'a>(&self, parts: PoolElementRef<'a>, ours: bool) -> PoolElementRef<'a> {
+        let parts = if ours { parts } else { parts.without_extensions() };
+        PoolElementRef { life: self.life(ours, parts.life), ..parts }
     }
 }

@@ -1,46 +1,151 @@
-//! ENRP at the registrar: the table, for readers that are no registrars (RFC 5353 §2.2, §2.3).
+//! ENRP messages between registrars, and the table for readers that are none (RFC 5353 §2, §3).
 //!
-//! A reader asks with sending id 0 until M is clear; it never becomes a peer. A position is kept
-//! per association, so that what is added or removed between two pieces neither repeats nor hides
-//! what was there all the time.
+//! A reader of the table asks with sending id 0 until M is clear; it never becomes a peer. The
+//! position is kept per association, so that what is added or removed between two pieces neither
+//! repeats nor hides what was there all the time.
 
-use super::{Action, Ignored, Registrar};
-use crate::id::{AssociationId, ServerId};
-use crate::wire::enrp::{Body, Message, TableResponseBuilder};
+use super::{Action, CAPABILITIES, Ignored, Registrar};
+use crate::handlespace::{Change, ChangeKind, Update};
+use crate::id::{AssociationId, PoolHandle, ServerId};
+use crate::time::Instant;
+use crate::wire::enrp::{Body, Message, TableResponseBuilder, UpdateAction};
+use crate::wire::pool_element::PoolElement;
+use crate::wire::server_information::ServerInformation;
+use crate::wire::transport::Transport;
 use crate::wire::{self, PPID_ENRP};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// Elements in one piece at most; with a few dozen bytes each, well below what a message holds.
 const ELEMENTS_PER_PIECE: usize = 512;
 
 impl Registrar {
-    pub(super) fn on_enrp(&mut self, assoc: AssociationId, message: Message) {
-        match message.body {
-            Body::HandleTableRequest { own_only, capabilities } => {
-                if let Some(association) = self.associations.get_mut(&assoc) {
-                    association.capabilities = association.capabilities.or(capabilities);
-                }
-                self.on_handle_table_request(assoc, message.sender, own_only);
+    pub(super) fn on_enrp(&mut self, now: Instant, assoc: AssociationId, message: Message) {
+        let Message { sender, body, .. } = message;
+        if let Body::HandleTableRequest { own_only, capabilities } = body {
+            self.note_capabilities(assoc, capabilities);
+            let is_peer = !sender.is_none() && self.hear_peer(now, assoc, sender);
+            return self.on_handle_table_request(assoc, sender, is_peer, own_only);
+        }
+        if let Body::Presence { capabilities, .. } = &body {
+            self.note_capabilities(assoc, *capabilities);
+        }
+        if sender == self.id {
+            let asks = matches!(body, Body::Presence { reply_required: true, .. });
+            return self.on_own_id(assoc, asks);
+        }
+        if !self.hear_peer(now, assoc, sender) {
+            return;
+        }
+        match body {
+            Body::Presence { reply_required, checksum, server, digest, .. } => {
+                self.on_presence(now, assoc, sender, reply_required, server);
+                self.compare(now, sender, checksum, digest);
             }
+            Body::HandleTableResponse { more, rejected, entries } => {
+                for entry in entries {
+                    for element in entry.elements {
+                        self.on_listed(now, assoc, sender, &entry.handle, element);
+                    }
+                }
+                self.on_mentor_table(now, assoc, more, rejected);
+                self.on_audit_table(now, assoc, sender, more, rejected);
+            }
+            Body::HandleUpdate { takeover_suggested, action, handle, element } => match action {
+                UpdateAction::Add if takeover_suggested => {
+                    self.on_handover(now, assoc, sender, &handle, *element);
+                }
+                UpdateAction::Add => self.on_add(now, assoc, sender, &handle, *element),
+                UpdateAction::Delete => self.on_delete(now, sender, &handle, &element),
+            },
+            Body::ListRequest => self.on_list_request(assoc, sender),
+            Body::ListResponse { rejected, servers } => {
+                for server in &servers {
+                    self.dial_listed(now, server);
+                }
+                self.on_mentor_list(now, assoc, rejected);
+            }
+            Body::InitTakeover { target } => self.on_init_takeover(now, sender, target),
+            Body::InitTakeoverAck { target } => self.on_init_takeover_ack(now, sender, target),
+            Body::TakeoverServer { target } => self.on_takeover_server(now, sender, target),
             Body::Error { errors } => self.ignore(assoc, Ignored::Error(errors.into())),
-            _ => self.ignore(assoc, Ignored::Unexpected),
+            Body::HandleTableRequest { .. } => {}
         }
     }
 
-    /// RFC 5353 §3.2.3, the mentor's side.
-    fn on_handle_table_request(&mut self, assoc: AssociationId, sender: ServerId, own_only: bool) {
+    /// Another registrar has our identifier. RFC 5353 §3.2.1 sees no harm; ours do: checksums are
+    /// kept per identifier. Whoever is not in service yet draws a new one.
+    fn on_own_id(&mut self, assoc: AssociationId, asks: bool) {
+        self.ignore(assoc, Ignored::OwnServerId);
+        if !self.is_serving() && !self.draining {
+            self.draw_id();
+            self.send_presence(assoc, ServerId::NONE, true);
+        } else if asks {
+            self.send_presence(assoc, ServerId::NONE, false);
+        }
+    }
+
+    /// RFC 5353 §3.4.
+    fn on_presence(
+        &mut self,
+        _now: Instant,
+        assoc: AssociationId,
+        sender: ServerId,
+        reply_required: bool,
+        server: Option<ServerInformation>,
+    ) {
+        if let (Some(peer), Some(server)) = (self.peers.get_mut(&sender), server) {
+            peer.transport = Some(server.transport);
+        }
+        if reply_required {
+            self.send_presence(assoc, sender, false);
+        }
+    }
+
+    /// RFC 5353 §3.2.2.2, the mentor's side.
+    fn on_list_request(&mut self, assoc: AssociationId, sender: ServerId) {
+        let rejected = !self.is_serving();
+        let ours = self.speaks_ours(assoc);
+        let listed = |(id, peer): (&ServerId, &super::peers::Peer)| {
+            let transport = peer.transport.clone()?;
+            // A registrar that speaks TCP only is of no use to peers that speak SCTP only.
+            let reachable = ours || matches!(transport, Transport::Sctp(_));
+            (*id != sender && peer.assoc.is_some() && reachable).then(|| ServerInformation {
+                id: *id,
+                transport,
+                unknown: [].into(),
+            })
+        };
+        let servers = match rejected {
+            true => Vec::new(),
+            false => self.peers.iter().filter_map(listed).collect(),
+        };
+        self.transmit_enrp(assoc, sender, Body::ListResponse { rejected, servers });
+    }
+
+    /// RFC 5353 §3.2.3 and §3.6.3, the mentor's side.
+    fn on_handle_table_request(
+        &mut self,
+        assoc: AssociationId,
+        sender: ServerId,
+        is_peer: bool,
+        own_only: bool,
+    ) {
         let Some(association) = self.associations.get_mut(&assoc) else {
             return;
         };
         let local = association.remote.addresses.as_slice().iter().all(|a| a.is_loopback());
-        if !local || !self.config.authority.permits(&association.identity, &Action::ReadTable) {
-            let body =
-                Body::HandleTableResponse { more: false, rejected: true, entries: Vec::new() };
-            self.transmit_enrp(assoc, sender, body);
-            return self.ignore(assoc, Ignored::NotPermitted);
-        }
-        let ours = association.capabilities.is_some();
         let after = association.table_cursor.take();
+        let permitted = self.config.authority.permits(&association.identity, &Action::ReadTable);
+        if !permitted || !(local || is_peer) {
+            self.ignore(assoc, Ignored::NotPermitted);
+            return self.reject_table(assoc, sender);
+        }
+        // A table that is still being read itself is no table to go by.
+        if !matches!(self.service, super::mentor::Service::Ready) {
+            return self.reject_table(assoc, sender);
+        }
+        let ours = self.speaks_ours(assoc);
         let owner = own_only.then_some(self.id);
         let mut bytes = Vec::new();
         let limit = wire::tlv::MAX_MESSAGE_LEN;
@@ -49,20 +154,167 @@ impl Registrar {
         let mut more = false;
         let after = after.as_ref().map(|(handle, id)| (handle, *id));
         for (pool, _, element) in self.handlespace.table(after, owner) {
-            let parts = match ours {
-                true => element.parts(),
-                false => element.parts().without_extensions(),
-            };
+            let parts = self.config.compat.parts(element, ours);
             if response.elements() == ELEMENTS_PER_PIECE || !response.push(pool.handle(), parts) {
                 more = true;
                 break;
             }
-            cursor = Some((pool.handle().clone(), element.id()));
+            cursor = Some((pool, element.id()));
         }
-        if more {
+        let cursor = cursor.filter(|_| more).map(|(pool, id)| (pool.handle().clone(), id));
+        if let Some(association) = self.associations.get_mut(&assoc) {
             association.table_cursor = cursor;
         }
         let encoded = response.finish(more);
         self.transmit(assoc, PPID_ENRP, encoded.map(|()| bytes));
+    }
+
+    fn reject_table(&mut self, assoc: AssociationId, to: ServerId) {
+        let body = Body::HandleTableResponse { more: false, rejected: true, entries: Vec::new() };
+        self.transmit_enrp(assoc, to, body);
+    }
+
+    /// Tells all peers of a change made here (RFC 5353 §3.3).
+    pub(super) fn announce(&mut self, change: &Change) {
+        if change.home != self.id && change.kind != ChangeKind::Removed {
+            return;
+        }
+        let peers = self.connected_peers();
+        if peers.is_empty() {
+            return;
+        }
+        let (action, element) = match &change.removed {
+            Some(removed) => (UpdateAction::Delete, (**removed).clone()),
+            None => match self.handlespace.element_at(change.slot) {
+                Some(element) => (UpdateAction::Add, element.to_wire()),
+                None => return,
+            },
+        };
+        for (_, assoc, ours) in peers {
+            let element = Box::new(self.config.compat.element(&element, ours));
+            let handle = change.handle.clone();
+            let body = Body::HandleUpdate { takeover_suggested: false, action, handle, element };
+            self.transmit_enrp(assoc, ServerId::NONE, body);
+        }
+    }
+
+    /// RFC 5353 §3.3.1. A registrar speaks for its own elements only.
+    fn on_add(
+        &mut self,
+        now: Instant,
+        assoc: AssociationId,
+        sender: ServerId,
+        handle: &PoolHandle,
+        element: PoolElement,
+    ) {
+        if element.home != sender {
+            return self.ignore(assoc, Ignored::ForeignElement);
+        }
+        self.apply_add(now, assoc, sender, handle, element);
+    }
+
+    /// An entry of a table: of the sender's own elements in an audit, of everybody's from a mentor.
+    fn on_listed(
+        &mut self,
+        now: Instant,
+        assoc: AssociationId,
+        sender: ServerId,
+        handle: &PoolHandle,
+        element: PoolElement,
+    ) {
+        if element.home == sender {
+            return self.apply_add(now, assoc, sender, handle, element);
+        }
+        if matches!(self.service, super::mentor::Service::Ready) {
+            return;
+        }
+        let (id, home) = (element.id, element.home);
+        self.apply_add(now, assoc, sender, handle, element);
+        // Ours from before a restart under the same identifier: they may come back.
+        if home == self.id
+            && let Some(slot) = self.handlespace.slot(handle.as_bytes(), id)
+        {
+            self.adopt(now, slot, self.id);
+        }
+    }
+
+    pub(super) fn apply_add(
+        &mut self,
+        now: Instant,
+        assoc: AssociationId,
+        sender: ServerId,
+        handle: &PoolHandle,
+        mut element: PoolElement,
+    ) {
+        let ours = self.speaks_ours(assoc);
+        let Some((life, lease)) = self.config.compat.lease(ours, element.life) else {
+            return self.ignore(assoc, Ignored::ForeignElement);
+        };
+        element.life = life;
+        let seq = element.extensions.stamp.map(|stamp| stamp.seq);
+        let known = self.handlespace.element(handle.as_bytes(), element.id);
+        let known_seq = known.and_then(|known| known.stamp()).map(|stamp| stamp.seq);
+        match self.handlespace.apply_add(now, sender, handle, element, lease) {
+            Ok(Update::Applied(change)) => {
+                let is_taken = change.previous_home == Some(self.id) && change.home != self.id;
+                if is_taken {
+                    self.on_taken(now, change, seq.is_some() && seq == known_seq);
+                }
+            }
+            Ok(Update::Known(_) | Update::Late) => {}
+            Err(_) => self.ignore(assoc, Ignored::NoRoom),
+        }
+    }
+
+    /// Another registrar says that it is home to an element of ours. If the element has registered
+    /// there, it is; if it has not moved and still speaks to us, it has been taken over from the
+    /// living, and is claimed back.
+    fn on_taken(&mut self, now: Instant, change: Change, unmoved: bool) {
+        let holder = self.holder_of(change.slot);
+        if unmoved && holder.is_some() && !self.draining {
+            if let Some(change) = self.handlespace.set_home(change.slot, self.id) {
+                self.announce(&change);
+            }
+        } else {
+            self.let_go(now, change.slot);
+        }
+    }
+
+    /// RFC 5353 §3.3.2.
+    fn on_delete(
+        &mut self,
+        now: Instant,
+        sender: ServerId,
+        handle: &PoolHandle,
+        element: &PoolElement,
+    ) {
+        let stamp = element.extensions.stamp;
+        if let Some(change) = self.handlespace.apply_delete(now, sender, handle, element.id, stamp)
+        {
+            self.let_go(now, change.slot);
+        }
+    }
+
+    pub(super) fn note_capabilities(
+        &mut self,
+        assoc: AssociationId,
+        capabilities: Option<wire::capability::Capabilities>,
+    ) {
+        if let (Some(association), Some(_)) = (self.associations.get_mut(&assoc), capabilities) {
+            association.capabilities = capabilities;
+        }
+    }
+
+    /// Whether the other end of an association has shown our capabilities.
+    pub(super) fn speaks_ours(&self, assoc: AssociationId) -> bool {
+        self.associations.get(&assoc).is_some_and(|known| known.capabilities.is_some())
+    }
+
+    /// Strangers are shown what we can do only in answer to their showing it.
+    pub(super) fn capabilities_towards(
+        &self,
+        assoc: AssociationId,
+    ) -> Option<wire::capability::Capabilities> {
+        self.speaks_ours(assoc).then_some(CAPABILITIES)
     }
 }

@@ -1,6 +1,6 @@
 //! What a registrar tells its owner; drivers log it and count it.
 
-use crate::id::{AssociationId, PeId, PoolHandle};
+use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
 use crate::time::Duration;
 use crate::wire::DecodeError;
 use crate::wire::operation_error::ErrorCause;
@@ -64,7 +64,46 @@ pub enum Event {
         /// Why.
         reason: Ignored,
     },
-    /// All associations were told to go elsewhere; nothing new is accepted.
+    /// Elements and users are served from now on.
+    InService {
+        /// No other registrar has answered.
+        alone: bool,
+    },
+    /// Another registrar has spoken for the first time.
+    PeerFound {
+        /// Which.
+        server: ServerId,
+    },
+    /// Another registrar is gone and was taken over, by us or by a third one.
+    PeerLost {
+        /// Which.
+        server: ServerId,
+    },
+    /// A peer is dead; the others are asked who takes it over.
+    TakeoverStarted {
+        /// The dead one.
+        target: ServerId,
+    },
+    /// The peer that was thought dead has spoken.
+    TakeoverCancelled {
+        /// The living one.
+        target: ServerId,
+    },
+    /// The elements of a dead peer are ours.
+    TakenOver {
+        /// The dead one.
+        target: ServerId,
+        /// How many elements it had.
+        elements: usize,
+    },
+    /// A peer's elements were not known as it has them; now they are.
+    Audited {
+        /// Which.
+        server: ServerId,
+        /// How many were known here that it does not have.
+        swept: usize,
+    },
+    /// Everybody was sent elsewhere; nothing new is accepted.
     Drained,
 }
 
@@ -79,6 +118,8 @@ pub enum RemovalReason {
     KeepAliveMissed,
     /// Its association broke or was closed.
     AssociationLost,
+    /// Its registrar died, and it did not show itself to the one that took over.
+    Unreachable,
 }
 
 /// Why something from outside was ignored.
@@ -103,6 +144,16 @@ pub enum Ignored {
     AnswerTooLong,
     /// The authority does not permit it.
     NotPermitted,
+    /// A registrar speaks for an element that is not its own.
+    ForeignElement,
+    /// A peer's element does not fit into a limit of the handlespace.
+    NoRoom,
+    /// A message in the name of another registrar than the one that speaks there.
+    ForeignSender,
+    /// Another registrar has our identifier.
+    OwnServerId,
+    /// More registrars than [`Limits::peers`](super::Limits::peers).
+    TooManyPeers,
     /// More associations than [`Limits::associations`](super::Limits::associations).
     TooManyAssociations,
     /// The association said nothing for [`Limits::idle_timeout`](super::Limits::idle_timeout).
@@ -118,6 +169,7 @@ impl core::fmt::Display for RemovalReason {
             Self::Expired => "registration expired",
             Self::KeepAliveMissed => "no answer to a keep-alive",
             Self::AssociationLost => "association lost",
+            Self::Unreachable => "not found after its registrar died",
         })
     }
 }
@@ -135,6 +187,11 @@ impl core::fmt::Display for Ignored {
             Self::TooManyReports => f.write_str("too many reports"),
             Self::AnswerTooLong => f.write_str("the answer would not fit into a message"),
             Self::NotPermitted => f.write_str("not permitted"),
+            Self::ForeignElement => f.write_str("an element that is not the sender's"),
+            Self::NoRoom => f.write_str("no room for a peer's element"),
+            Self::ForeignSender => f.write_str("another registrar speaks on this association"),
+            Self::OwnServerId => f.write_str("another registrar has our identifier"),
+            Self::TooManyPeers => f.write_str("too many registrars"),
             Self::TooManyAssociations => f.write_str("too many associations"),
             Self::Idle => f.write_str("idle"),
             Self::Error(errors) => {

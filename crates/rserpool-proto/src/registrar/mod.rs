@@ -7,36 +7,49 @@
 //!   element --- REGISTRATION --> on_registration -> handlespace.register -> Change -> response
 //!   user ------ HANDLE_RESOLUTION -> on_handle_resolution -> policy of the pool -> response
 //!   element <-- KEEP_ALIVE --- supervision (interval drawn +-50 %) --- missed -> removed
+//!   registrar <-- HANDLE_UPDATE, PRESENCE, HANDLE_TABLE --> registrar (equals, no leader)
 //!   reader ---- HANDLE_TABLE_REQUEST -> enrp -> pieces of the handlespace
 //! ```
 
 mod asap;
 mod association;
+mod audit;
 mod authority;
 mod config;
 mod enrp;
 mod event;
+mod mentor;
+#[cfg(test)]
+mod peer_tests;
+mod peers;
+mod rehome;
 mod supervision;
+mod takeover;
 #[cfg(test)]
 mod tests;
 
 pub use authority::{Action, Authority};
-pub use config::{Compat, LifeUnit, Limits, RegistrarConfig};
+pub use config::{Compat, LifeUnit, Limits, RegistrarConfig, TakeoverWinner};
 pub use event::{Event, Ignored, RemovalReason};
 
 use crate::handlespace::{Handlespace, Slot};
 use crate::id::{AssociationId, ServerId};
-use crate::machine::{Channel, Input, Machine, Output};
+use crate::machine::{AttemptId, Channel, Input, Machine, Output};
 use crate::time::Instant;
 use crate::timer::TimerQueue;
+use crate::wire::capability::Capabilities;
 use crate::wire::operation_error::ErrorCause;
 use crate::wire::{self, PPID_ASAP, PPID_ENRP, TooLong};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use association::Association;
+use mentor::Service;
+use peers::{Contact, ContactId, Peer};
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
+use rehome::Call;
 use supervision::Supervision;
+use takeover::Takeover;
 
 /// A registrar (ENRP server) as a machine.
 #[derive(Debug)]
@@ -53,9 +66,24 @@ pub struct Registrar {
     selected: Vec<Slot>,
     outputs: VecDeque<Output<Event>>,
     counters: Counters,
+    service: Service,
+    peers: BTreeMap<ServerId, Peer>,
+    contacts: BTreeMap<ContactId, Contact>,
+    next_contact: u32,
+    /// Attempts to reach registrars.
+    attempts: BTreeMap<AttemptId, ContactId>,
+    next_attempt: u64,
+    takeovers: BTreeMap<ServerId, Takeover>,
+    /// Elements taken over that have not been called home yet.
+    rehoming: VecDeque<Slot>,
+    /// Attempts to reach elements.
+    calls: BTreeMap<AttemptId, Call>,
     stretched: bool,
     draining: bool,
 }
+
+/// What this implementation shows of itself: no bit has a meaning yet, the parameter itself has.
+const CAPABILITIES: Capabilities = Capabilities(0);
 
 /// What a registrar waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,8 +92,30 @@ enum Timer {
     KeepAlive(Slot),
     /// When to give an own element up that has not answered.
     KeepAliveTimeout(Slot),
+    /// When to give up an element taken over that has not shown itself.
+    Awaited(Slot),
+    /// When to call the next elements taken over.
+    Rehome,
+    /// When to send the next associations away.
+    Drain,
     /// When to look whether an association is idle.
     Idle(AssociationId),
+    /// When to dial a registrar.
+    Dial(ContactId),
+    /// When to turn to another mentor, or to serve alone.
+    Mentor,
+    /// When to tell the peers that we live.
+    Heartbeat,
+    /// When to look whether a peer has been silent for too long.
+    PeerSilent(ServerId),
+    /// When to give up a peer that was asked for a sign of life.
+    PeerTimeout(ServerId),
+    /// When to watch a peer again that another registrar wanted to take over.
+    Yielded(ServerId),
+    /// When to complete a takeover without those who have not answered.
+    Takeover(ServerId),
+    /// When to give up reading a peer's table.
+    Audit(ServerId),
 }
 
 /// How often things have happened since the start.
@@ -81,27 +131,24 @@ pub struct Counters {
     pub resolutions_refused: u64,
     /// Keep-alives sent, those that a report caused included.
     pub keep_alives: u64,
-    /// Elements removed, for whatever reason.
+    /// Own elements removed, for whatever reason.
     pub removals: u64,
+    /// Peers' tables read because they differed.
+    pub audits: u64,
     /// Inputs ignored or refused without a change.
     pub ignored: u64,
 }
 
 impl Registrar {
     /// A registrar with an empty handlespace. The same `seed` and inputs give the same outputs.
-    pub fn new(config: RegistrarConfig, seed: [u8; 32], _now: Instant) -> Self {
+    pub fn new(config: RegistrarConfig, seed: [u8; 32], now: Instant) -> Self {
         let mut rng = ChaCha12Rng::from_seed(seed);
-        let mut id = config.id;
-        // RFC 5353 §2.1: random and not zero.
-        while id.is_none() {
-            id = ServerId(rng.next_u32());
-        }
         let mut handlespace_seed = [0; 32];
         rng.fill_bytes(&mut handlespace_seed);
         let handlespace = Handlespace::new(config.limits.handlespace.clone(), handlespace_seed);
-        Self {
+        let mut registrar = Self {
+            id: config.id,
             config,
-            id,
             rng,
             handlespace,
             associations: BTreeMap::new(),
@@ -110,8 +157,33 @@ impl Registrar {
             selected: Vec::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
+            service: Service::Ready,
+            peers: BTreeMap::new(),
+            contacts: BTreeMap::new(),
+            next_contact: 0,
+            attempts: BTreeMap::new(),
+            next_attempt: 0,
+            takeovers: BTreeMap::new(),
+            rehoming: VecDeque::new(),
+            calls: BTreeMap::new(),
             stretched: false,
             draining: false,
+        };
+        if registrar.id.is_none() {
+            registrar.draw_id();
+        }
+        registrar.timers.set(Timer::Heartbeat, now + registrar.config.timers.peer_heartbeat);
+        registrar.start(now);
+        registrar
+    }
+
+    /// RFC 5353 §2.1: random and not zero.
+    fn draw_id(&mut self) {
+        loop {
+            self.id = ServerId(self.rng.next_u32());
+            if !self.id.is_none() {
+                return;
+            }
         }
     }
 
@@ -128,19 +200,6 @@ impl Registrar {
     /// How often things have happened since the start.
     pub fn counters(&self) -> Counters {
         self.counters
-    }
-
-    /// Sends everybody elsewhere: closes all associations and refuses new ones.
-    pub fn drain(&mut self, now: Instant) {
-        if self.draining {
-            return;
-        }
-        self.draining = true;
-        let associations: Vec<_> = self.associations.keys().copied().collect();
-        for assoc in associations {
-            self.disconnect(now, assoc);
-        }
-        self.emit(Event::Drained);
     }
 
     fn on_received(&mut self, now: Instant, assoc: AssociationId, ppid: u32, bytes: &[u8]) {
@@ -169,7 +228,7 @@ impl Registrar {
                     if !decoded.reports.is_empty() {
                         self.report_enrp(assoc, message.sender, decoded.reports);
                     }
-                    self.on_enrp(assoc, message);
+                    self.on_enrp(now, assoc, message);
                 }
                 Err(error) => {
                     if let Some(cause) = error.cause(bytes) {
@@ -190,7 +249,18 @@ impl Registrar {
             match timer {
                 Timer::KeepAlive(slot) => self.on_keep_alive_due(now, slot),
                 Timer::KeepAliveTimeout(slot) => self.on_keep_alive_timeout(now, slot),
+                Timer::Awaited(slot) => self.on_awaited(now, slot),
+                Timer::Rehome => self.on_rehome(now),
+                Timer::Drain => self.on_drain(now),
                 Timer::Idle(assoc) => self.on_idle(now, assoc),
+                Timer::Dial(contact) => self.dial(now, contact),
+                Timer::Mentor => self.on_mentor_timeout(now),
+                Timer::Heartbeat => self.on_heartbeat(now),
+                Timer::PeerSilent(server) => self.on_peer_silent(now, server),
+                Timer::PeerTimeout(server) => self.on_peer_timeout(now, server),
+                Timer::Yielded(server) => self.on_yielded(now, server),
+                Timer::Takeover(server) => self.on_takeover_timeout(now, server),
+                Timer::Audit(server) => self.on_audit_timeout(server),
             }
         }
     }
@@ -206,6 +276,7 @@ impl Registrar {
             let grace = self.config.timers.max_time_no_response;
             self.handlespace.extend_leases(self.id, now + grace);
             self.probe_all(now);
+            self.probe_peers(now);
             self.emit(Event::Resumed { late });
         }
     }
@@ -261,16 +332,23 @@ impl Machine for Registrar {
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         self.notice_suspension(now);
         match input {
-            Input::Connected { assoc, channel, remote, identity, .. } => {
-                self.on_connected(now, assoc, Association::new(now, channel, remote, identity));
+            Input::Connected { assoc, attempt, channel, local, remote, identity } => {
+                let opened_by_us = attempt.is_some();
+                let association =
+                    Association::new(now, channel, opened_by_us, local, remote, identity);
+                self.on_connected(now, assoc, attempt, association);
+            }
+            Input::ConnectFailed { attempt, reason } => {
+                self.on_dial_failed(now, attempt, reason);
+                self.on_call_failed(now, attempt);
             }
             Input::AddressChanged { assoc, remote } => self.on_address_changed(assoc, remote),
             // RFC 5352 §3.5: what cannot be sent to is unreachable.
             Input::SendFailed { assoc } | Input::Closed { assoc, .. } => self.on_closed(now, assoc),
             Input::Received { assoc, ppid, bytes } => self.on_received(now, assoc, ppid, bytes),
             Input::Timeout => self.on_timeout(now),
-            // Nothing is dialled, and announcements of others concern elements and users.
-            Input::ConnectFailed { .. } | Input::Datagram { .. } => {}
+            // Announcements of others concern elements and users.
+            Input::Datagram { .. } => {}
         }
     }
 

@@ -8,7 +8,7 @@
 
 use super::{Event, Ignored, Registrar, RemovalReason, Timer};
 use crate::handlespace::Slot;
-use crate::id::{AssociationId, PeId, PoolHandle};
+use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
 use crate::time::{Duration, Instant};
 use crate::wire::asap::Body;
 use crate::wire::capability::Stamp;
@@ -21,8 +21,11 @@ use rand_core::Rng;
 /// What is known of the life of an own element.
 #[derive(Debug)]
 pub(super) struct Supervision {
-    /// The association that speaks for the element.
-    holder: AssociationId,
+    /// The association that speaks for the element; `None` while an element that was taken over
+    /// has not shown itself.
+    holder: Option<AssociationId>,
+    /// Whom it was taken over from, until it has shown itself.
+    awaited_from: Option<ServerId>,
     last_heard: Instant,
     /// When the keep-alive was sent that has not been answered yet.
     asked: Option<Instant>,
@@ -30,6 +33,15 @@ pub(super) struct Supervision {
     standing: Standing,
     /// Who wants to speak for the element if its holder does not answer.
     claim: Option<Claim>,
+}
+
+/// What the supervision of an element leaves behind.
+#[derive(Debug, Default)]
+pub(super) struct Released {
+    /// Who spoke for the element.
+    pub(super) holder: Option<AssociationId>,
+    /// Who wants to.
+    pub(super) claim: Option<Claim>,
 }
 
 /// What users say of an element that answers us.
@@ -57,19 +69,51 @@ const CLEARING_ANSWERS: u8 = 2;
 impl Registrar {
     /// The association that speaks for an element, if it is one of ours.
     pub(super) fn holder_of(&self, slot: Slot) -> Option<AssociationId> {
-        Some(self.supervised.get(&slot)?.holder)
+        self.supervised.get(&slot)?.holder
+    }
+
+    /// Whom an element was taken over from, if it has not shown itself yet.
+    pub(super) fn awaited(&self, slot: Slot) -> Option<ServerId> {
+        self.supervised.get(&slot)?.awaited_from
+    }
+
+    /// All that were taken over from a registrar and have not shown themselves yet.
+    pub(super) fn awaited_from(&self, target: ServerId) -> Vec<Slot> {
+        let awaited = self.supervised.iter();
+        let awaited = awaited.filter(|(_, known)| known.awaited_from == Some(target));
+        awaited.map(|(slot, _)| *slot).collect()
+    }
+
+    /// Begins to wait for an element that was taken over.
+    pub(super) fn await_element(&mut self, now: Instant, slot: Slot, from: ServerId) {
+        self.let_go(now, slot);
+        let awaited_from = Some(from);
+        self.supervised.insert(slot, Supervision { awaited_from, ..Supervision::new(now, None) });
+    }
+
+    /// Asks an element that was taken over to adopt us as its home (RFC 5353 §3.5.2).
+    pub(super) fn ask_home(&mut self, now: Instant, slot: Slot, assoc: AssociationId) {
+        if let Some(supervision) = self.supervised.get_mut(&slot) {
+            supervision.holder = Some(assoc);
+            if let Some(association) = self.associations.get_mut(&assoc) {
+                association.elements.insert(slot);
+            }
+            self.ask(now, slot);
+        }
     }
 
     /// Begins or renews the supervision of an element after a registration on `assoc`.
     pub(super) fn supervise(&mut self, now: Instant, slot: Slot, assoc: AssociationId) {
         if let Some(supervision) = self.supervised.get_mut(&slot) {
-            if supervision.holder == assoc {
+            if supervision.holder == Some(assoc) {
                 supervision.last_heard = now;
+                supervision.awaited_from = None;
+                self.timers.cancel(Timer::Awaited(slot));
                 return;
             }
             self.release(slot);
         }
-        self.supervised.insert(slot, Supervision::new(now, assoc));
+        self.supervised.insert(slot, Supervision::new(now, Some(assoc)));
         if let Some(association) = self.associations.get_mut(&assoc) {
             association.elements.insert(slot);
         }
@@ -77,14 +121,18 @@ impl Registrar {
     }
 
     /// Ends the supervision of an element that is gone; who spoke for it, and who wants to.
-    pub(super) fn release(&mut self, slot: Slot) -> Option<(AssociationId, Option<Claim>)> {
-        let supervision = self.supervised.remove(&slot)?;
+    pub(super) fn release(&mut self, slot: Slot) -> Released {
+        let Some(supervision) = self.supervised.remove(&slot) else {
+            return Released::default();
+        };
         self.timers.cancel(Timer::KeepAlive(slot));
         self.timers.cancel(Timer::KeepAliveTimeout(slot));
-        if let Some(association) = self.associations.get_mut(&supervision.holder) {
+        self.timers.cancel(Timer::Awaited(slot));
+        let association = supervision.holder.and_then(|holder| self.associations.get_mut(&holder));
+        if let Some(association) = association {
             association.elements.remove(&slot);
         }
-        Some((supervision.holder, supervision.claim))
+        Released { holder: supervision.holder, claim: supervision.claim }
     }
 
     /// Whether an element wants to be asked: it does unless it was heard of lately.
@@ -120,7 +168,7 @@ impl Registrar {
         let (holder, claimed) = (supervision.holder, supervision.claim.is_some());
         let name = self.name(slot);
         self.remove_element(now, slot, RemovalReason::KeepAliveMissed);
-        if !claimed && let Some((handle, id)) = name {
+        if !claimed && let (Some(holder), Some((handle, id))) = (holder, name) {
             self.notify_removed(holder, handle, id);
         }
     }
@@ -145,6 +193,9 @@ impl Registrar {
             return self.ignore(assoc, Ignored::UnaskedAck);
         };
         supervision.round_trip.sample(now.saturating_since(asked));
+        if supervision.awaited_from.take().is_some() {
+            self.timers.cancel(Timer::Awaited(slot));
+        }
         let claim = supervision.claim.take();
         let cleared = supervision.standing.answered();
         self.timers.cancel(Timer::KeepAliveTimeout(slot));
@@ -192,6 +243,13 @@ impl Registrar {
         }
         if !asked {
             self.ask(now, slot);
+        }
+    }
+
+    /// Ends the supervision of an element that another registrar is home to now.
+    pub(super) fn let_go(&mut self, now: Instant, slot: Slot) {
+        if let Some(claim) = self.release(slot).claim {
+            self.grant_claim(now, claim);
         }
     }
 
@@ -246,13 +304,17 @@ impl Registrar {
         let Some(supervision) = self.supervised.get_mut(&slot) else {
             return;
         };
+        let Some(holder) = supervision.holder else {
+            return;
+        };
         supervision.asked = Some(now);
-        let holder = supervision.holder;
+        let home = supervision.awaited_from.is_some();
         self.timers.cancel(Timer::KeepAlive(slot));
         self.timers.set(Timer::KeepAliveTimeout(slot), now + timeout);
         self.counters.keep_alives += 1;
-        // RFC 5352 §3.5: the H flag is not set when the element is only asked for a sign of life.
-        let body = Body::EndpointKeepAlive { home: false, server, handle, id: Some(id) };
+        // The H flag calls an element home; it is not set when it is only asked for a sign of life
+        // (RFC 5352 §3.5).
+        let body = Body::EndpointKeepAlive { home, server, handle, id: Some(id) };
         self.transmit_asap(holder, body);
     }
 
@@ -296,9 +358,10 @@ impl Registrar {
 }
 
 impl Supervision {
-    fn new(now: Instant, holder: AssociationId) -> Self {
+    fn new(now: Instant, holder: Option<AssociationId>) -> Self {
         Self {
             holder,
+            awaited_from: None,
             last_heard: now,
             asked: None,
             round_trip: RoundTrip::default(),
@@ -361,11 +424,11 @@ impl Standing {
 
 /// Smoothed time from a keep-alive to its answer; zero before the first.
 #[derive(Clone, Copy, Debug, Default)]
-struct RoundTrip(Duration);
+pub(super) struct RoundTrip(pub(super) Duration);
 
 impl RoundTrip {
     /// Seven parts old, one part new, as RFC 6298 §2 smooths.
-    fn sample(&mut self, sample: Duration) {
+    pub(super) fn sample(&mut self, sample: Duration) {
         self.0 = if self.0.is_zero() { sample } else { (self.0 * 7 + sample) / 8 };
     }
 }

@@ -744,7 +744,7 @@ fn a_draining_registrar_sends_everybody_elsewhere() {
     let assoc = scene.asap();
     scene.register(assoc, element(1));
     scene.registrar.drain(scene.now);
-    scene.drain();
+    scene.wait(Duration::ZERO);
     let late = scene.asap();
     assert_eq!(scene.closed, [assoc, late]);
 }

@@ -1,0 +1,107 @@
+//! Whether our copy of a peer's elements is what the peer has, and how it becomes so
+//! (RFC 5353 §3.6).
+//!
+//! ```text
+//!   PRESENCE (checksum, digest) differs --> mark its elements --> HANDLE_TABLE_REQUEST (W)
+//!     each piece: entries applied, marks gone --> the last: what is still marked is swept
+//! ```
+
+use super::{Event, Registrar, Timer};
+use crate::handlespace::Slot;
+use crate::id::{AssociationId, ServerId};
+use crate::time::Instant;
+use crate::wire::enrp::Body;
+
+impl Registrar {
+    /// Compares what a peer says of its elements with what is known of them here.
+    pub(super) fn compare(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        checksum: Option<u16>,
+        digest: Option<u64>,
+    ) {
+        if !self.is_serving() {
+            return;
+        }
+        let in_sync = match (digest, checksum) {
+            // It covers more than the checksum: a lost re-registration shows too.
+            (Some(digest), _) => digest == self.handlespace.digest(server),
+            // rsplib's accumulator loses carries; a value equal to either is in sync.
+            (None, Some(checksum)) => {
+                checksum == self.handlespace.checksum(server)
+                    || checksum == self.handlespace.checksum_rsplib(server)
+            }
+            (None, None) => true,
+        };
+        if !in_sync {
+            self.audit(now, server);
+        }
+    }
+
+    /// Begins to read a peer's own elements, unless that is being done already (§3.6.3).
+    pub(super) fn audit(&mut self, now: Instant, server: ServerId) {
+        let Some(peer) = self.peers.get_mut(&server) else {
+            return;
+        };
+        let (None, Some(assoc)) = (peer.audit, peer.assoc) else {
+            return;
+        };
+        peer.audit = Some(now);
+        self.counters.audits += 1;
+        self.handlespace.mark(server);
+        self.timers.set(Timer::Audit(server), now + self.config.timers.max_time_no_response);
+        self.request_table(assoc, true);
+    }
+
+    /// A piece of a peer's own elements has come and been applied.
+    pub(super) fn on_audit_table(
+        &mut self,
+        now: Instant,
+        assoc: AssociationId,
+        server: ServerId,
+        more: bool,
+        rejected: bool,
+    ) {
+        let Some(peer) = self.peers.get_mut(&server).filter(|peer| peer.audit.is_some()) else {
+            return;
+        };
+        if rejected {
+            // The next presence that differs begins anew.
+            peer.audit = None;
+            self.timers.cancel(Timer::Audit(server));
+        } else if more {
+            self.timers.set(Timer::Audit(server), now + self.config.timers.max_time_no_response);
+            self.request_table(assoc, true);
+        } else {
+            peer.audit = None;
+            self.timers.cancel(Timer::Audit(server));
+            self.sweep(now, server);
+        }
+    }
+
+    /// When a peer has not sent the next piece in time: the next presence begins anew.
+    pub(super) fn on_audit_timeout(&mut self, server: ServerId) {
+        if let Some(peer) = self.peers.get_mut(&server) {
+            peer.audit = None;
+        }
+    }
+
+    /// Removes what a peer has not listed (§3.6.3 step 5).
+    fn sweep(&mut self, now: Instant, server: ServerId) {
+        let mut from = Slot::FIRST;
+        let mut swept = 0;
+        while let Some(slot) = self.handlespace.next_marked(server, from) {
+            from = slot.next();
+            swept += usize::from(self.handlespace.forget(now, slot).is_some());
+        }
+        self.emit(Event::Audited { server, swept });
+    }
+
+    pub(super) fn request_table(&mut self, assoc: AssociationId, own_only: bool) {
+        let capabilities = Some(super::CAPABILITIES);
+        let body = Body::HandleTableRequest { own_only, capabilities };
+        let receiver = self.associations.get(&assoc).and_then(|known| known.peer);
+        self.transmit_enrp(assoc, receiver.unwrap_or_default(), body);
+    }
+}

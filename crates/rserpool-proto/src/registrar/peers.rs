@@ -1,0 +1,483 @@
+//! Peers: who they are, how they are reached, whether they live (RFC 5353 §3.1, §3.4).
+//!
+//! ```text
+//!   contact --dial--> association --first message--> peer
+//!                                                     | silent for max_time_last_heard
+//!                                                     v
+//!                          PRESENCE with reply required --no answer--> takeover
+//! ```
+//!
+//! A *contact* is an address worth dialling, from the configuration or from a peer's list; a *peer*
+//! is a registrar that has spoken. Between two registrars there may be two connections for a while,
+//! one opened by each: the one opened by the higher identifier stays.
+
+use super::supervision::RoundTrip;
+use super::{Event, Ignored, Registrar, Timer};
+use crate::id::{AssociationId, ServerId};
+use crate::machine::{AttemptId, Channel, CloseReason, Locator, Output, TransportKind};
+use crate::time::{Duration, Instant};
+use crate::wire::capability::Capabilities;
+use crate::wire::enrp::Body;
+use crate::wire::server_information::ServerInformation;
+use crate::wire::transport::{SctpTransport, Transport, TransportUse};
+use alloc::vec::Vec;
+use rand_core::Rng;
+
+/// A registrar that has spoken to us.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// How it is spoken to; `None` while there is no association.
+    pub(super) assoc: Option<AssociationId>,
+    /// Where it listens, as it says itself.
+    pub(super) transport: Option<Transport>,
+    pub(super) capabilities: Option<Capabilities>,
+    pub(super) last_heard: Instant,
+    /// When it was asked for a sign of life that has not come yet.
+    asked: Option<Instant>,
+    round_trip: RoundTrip,
+    /// Not watched: another registrar is taking it over (RFC 5353 §3.5.1).
+    pub(super) yielded: bool,
+    /// Reading its table since it was found to differ.
+    pub(super) audit: Option<Instant>,
+}
+
+/// An address worth dialling.
+#[derive(Debug)]
+pub(super) struct Contact {
+    to: Locator,
+    /// From the configuration: dialled for ever.
+    fixed: bool,
+    /// Who answers there, once known.
+    server: Option<ServerId>,
+    attempt: Option<AttemptId>,
+    assoc: Option<AssociationId>,
+    backoff: Duration,
+}
+
+/// Names a [`Contact`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ContactId(u32);
+
+/// First pause between two attempts to reach a registrar; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest pause: how long a registrar that comes back may go unnoticed by one that dials it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+impl Registrar {
+    /// Dials everybody in the configuration.
+    pub(super) fn dial_fixed(&mut self, now: Instant) {
+        for to in self.config.peers.clone() {
+            let contact = self.add_contact(to, true);
+            self.dial(now, contact);
+        }
+    }
+
+    /// Dials a registrar that a peer has listed, unless it is known.
+    pub(super) fn dial_listed(&mut self, now: Instant, server: &ServerInformation) {
+        if server.id == self.id
+            || server.id.is_none()
+            || self.peers.contains_key(&server.id)
+            || self.contacts.len() >= self.config.limits.peers
+        {
+            return;
+        }
+        let Some(to) = locator(&server.transport) else {
+            return;
+        };
+        if self.contacts.values().all(|contact| contact.to != to) {
+            let contact = self.add_contact(to, false);
+            self.dial(now, contact);
+        }
+    }
+
+    fn add_contact(&mut self, to: Locator, fixed: bool) -> ContactId {
+        let id = ContactId(self.next_contact);
+        self.next_contact += 1;
+        let contact =
+            Contact { to, fixed, server: None, attempt: None, assoc: None, backoff: FIRST_PAUSE };
+        self.contacts.insert(id, contact);
+        id
+    }
+
+    /// When to look whether a registrar wants to be dialled.
+    pub(super) fn dial(&mut self, _now: Instant, id: ContactId) {
+        let attempt = AttemptId(self.next_attempt);
+        let Some(contact) = self.contacts.get_mut(&id) else {
+            return;
+        };
+        let is_connected = contact
+            .server
+            .and_then(|server| self.peers.get(&server))
+            .is_some_and(|peer| peer.assoc.is_some());
+        if self.draining || is_connected || contact.attempt.is_some() || contact.assoc.is_some() {
+            return;
+        }
+        self.next_attempt += 1;
+        contact.attempt = Some(attempt);
+        self.attempts.insert(attempt, id);
+        let to = contact.to.clone();
+        self.outputs.push_back(Output::Connect { attempt, channel: Channel::Enrp, to });
+    }
+
+    /// A registrar could not be reached: it is dialled again later, and one that refuses is dead.
+    pub(super) fn on_dial_failed(&mut self, now: Instant, attempt: AttemptId, reason: CloseReason) {
+        let Some(id) = self.attempts.remove(&attempt) else {
+            return;
+        };
+        let Some(contact) = self.contacts.get_mut(&id) else {
+            return;
+        };
+        contact.attempt = None;
+        let server = contact.server;
+        self.redial_later(now, id);
+        // RFC 5353 §3.4.3: a peer that cannot be sent to is dead.
+        if let Some(server) = server
+            && reason == CloseReason::Refused
+            && self.peers.get(&server).is_some_and(|peer| peer.assoc.is_none())
+        {
+            self.on_peer_dead(now, server);
+        }
+    }
+
+    fn redial_later(&mut self, now: Instant, id: ContactId) {
+        let jitter = self.rng.next_u32() % 1000;
+        let Some(contact) = self.contacts.get_mut(&id) else {
+            return;
+        };
+        let known = contact.server.is_some_and(|server| self.peers.contains_key(&server));
+        if !contact.fixed && !known {
+            self.contacts.remove(&id);
+            return;
+        }
+        // Drawn from the upper half, so that registrars that lost each other do not keep in step.
+        let pause = contact.backoff / 2 + contact.backoff / 2 * jitter / 1000;
+        contact.backoff = (contact.backoff * 2).min(LONGEST_PAUSE);
+        self.timers.set(Timer::Dial(id), now + pause);
+    }
+
+    /// An association to another registrar is up: it is told who we are and asked the same.
+    pub(super) fn on_enrp_connected(
+        &mut self,
+        now: Instant,
+        assoc: AssociationId,
+        attempt: Option<AttemptId>,
+    ) {
+        if let Some(id) = attempt.and_then(|attempt| self.attempts.remove(&attempt)) {
+            if let Some(contact) = self.contacts.get_mut(&id) {
+                contact.attempt = None;
+                contact.assoc = Some(assoc);
+                contact.backoff = FIRST_PAUSE;
+            }
+            // RFC 5353 §3.4.1; one that was dialled is a registrar, others may only read the table.
+            self.send_presence(assoc, ServerId::NONE, true);
+            self.on_mentor_candidate(now, assoc);
+        }
+    }
+
+    /// The association to another registrar is gone: it is dialled at once, and dead if it neither
+    /// answers nor comes by itself.
+    pub(super) fn on_enrp_closed(
+        &mut self,
+        now: Instant,
+        assoc: AssociationId,
+        peer: Option<ServerId>,
+    ) {
+        self.on_mentor_lost(now, assoc);
+        let mut contacts = Vec::new();
+        for (id, contact) in &mut self.contacts {
+            let lost = contact.assoc == Some(assoc);
+            if lost {
+                contact.assoc = None;
+            }
+            if lost || (peer.is_some() && contact.server == peer) {
+                contacts.push(*id);
+            }
+        }
+        if let Some(server) = peer
+            && let Some(known) = self.peers.get_mut(&server)
+            && known.assoc == Some(assoc)
+        {
+            known.assoc = None;
+            if known.asked.is_none() {
+                known.asked = Some(now);
+                let timeout = self.config.timers.max_time_no_response;
+                self.timers.set(Timer::PeerTimeout(server), now + timeout);
+            }
+            if contacts.is_empty()
+                && let Some(to) = known.transport.as_ref().and_then(locator)
+            {
+                let id = self.add_contact(to, false);
+                if let Some(contact) = self.contacts.get_mut(&id) {
+                    contact.server = Some(server);
+                }
+                contacts.push(id);
+            }
+        }
+        for id in contacts {
+            match self.contacts.get(&id).and_then(|contact| contact.server) {
+                Some(_) => self.dial(now, id),
+                // It has hung up without a word.
+                None => self.redial_later(now, id),
+            }
+        }
+    }
+
+    /// Notes that `server` has spoken on `assoc`; false if it is nobody to listen to.
+    ///
+    /// RFC 5353 §3.4.1: whoever speaks is a peer.
+    pub(super) fn hear_peer(
+        &mut self,
+        now: Instant,
+        assoc: AssociationId,
+        server: ServerId,
+    ) -> bool {
+        if server.is_none() || server == self.id {
+            return false;
+        }
+        let speaker = self.associations.get(&assoc).and_then(|known| known.peer);
+        if speaker.is_some_and(|speaker| speaker != server) {
+            self.ignore(assoc, Ignored::ForeignSender);
+            return false;
+        }
+        let is_new = !self.peers.contains_key(&server);
+        if is_new {
+            if self.peers.len() >= self.config.limits.peers {
+                self.ignore(assoc, Ignored::TooManyPeers);
+                return false;
+            }
+            self.peers.insert(server, Peer::new(now));
+            self.emit(Event::PeerFound { server });
+        }
+        self.cancel_takeover_of(now, server);
+        let Some(peer) = self.peers.get_mut(&server) else {
+            return false;
+        };
+        peer.last_heard = now;
+        peer.yielded = false;
+        if let Some(asked) = peer.asked.take() {
+            peer.round_trip.sample(now.saturating_since(asked));
+            self.timers.cancel(Timer::PeerTimeout(server));
+        }
+        self.timers.set(Timer::PeerSilent(server), now + self.config.timers.max_time_last_heard);
+        if let Some(association) = self.associations.get_mut(&assoc) {
+            association.peer = Some(server);
+            if association.capabilities.is_some() {
+                peer.capabilities = association.capabilities;
+            }
+        }
+        for contact in self.contacts.values_mut() {
+            if contact.assoc == Some(assoc) {
+                contact.server = Some(server);
+            }
+        }
+        let keep = self.prefer(assoc, server);
+        if is_new && keep {
+            self.send_presence(assoc, server, true);
+        }
+        keep
+    }
+
+    /// Decides between two associations to one peer; false if `assoc` is the one to go.
+    fn prefer(&mut self, assoc: AssociationId, server: ServerId) -> bool {
+        let Some(peer) = self.peers.get_mut(&server) else {
+            return false;
+        };
+        let other = match peer.assoc {
+            Some(other) if other != assoc => other,
+            _ => {
+                peer.assoc = Some(assoc);
+                return true;
+            }
+        };
+        let opened_by_us = |assoc| self.associations.get(&assoc).map(|known| known.opened_by_us);
+        let preferred = self.id > server;
+        let (loser, keep) = match (opened_by_us(assoc), opened_by_us(other)) {
+            // Two from the same side: the older one is a leftover.
+            (new, old) if new == old => (other, true),
+            (Some(new), _) if new == preferred => (other, true),
+            _ => (assoc, false),
+        };
+        if keep {
+            peer.assoc = Some(assoc);
+        } else {
+            // So that whoever dialled knows whom it has reached, and does not dial again.
+            self.send_presence(assoc, server, false);
+        }
+        self.disconnect_quietly(loser);
+        keep
+    }
+
+    /// Closes an association whose peer is spoken to by another one.
+    fn disconnect_quietly(&mut self, assoc: AssociationId) {
+        self.outputs.push_back(Output::Disconnect { assoc });
+        self.associations.remove(&assoc);
+        self.timers.cancel(Timer::Idle(assoc));
+        for contact in self.contacts.values_mut() {
+            if contact.assoc == Some(assoc) {
+                contact.assoc = None;
+            }
+        }
+        self.mentor_moved(assoc);
+    }
+
+    /// When to tell everybody that we live (RFC 5353 §3.4.2).
+    pub(super) fn on_heartbeat(&mut self, now: Instant) {
+        let peers: Vec<_> =
+            self.peers.iter().filter_map(|(id, peer)| Some((*id, peer.assoc?))).collect();
+        for (_, assoc) in peers {
+            self.send_presence(assoc, ServerId::NONE, false);
+        }
+        self.timers.set(Timer::Heartbeat, now + self.config.timers.peer_heartbeat);
+    }
+
+    /// When to ask a silent peer for a sign of life (RFC 5353 §3.4.3).
+    pub(super) fn on_peer_silent(&mut self, now: Instant, server: ServerId) {
+        let timers = &self.config.timers;
+        let Some(peer) = self.peers.get_mut(&server) else {
+            return;
+        };
+        let silent_at = peer.last_heard + timers.max_time_last_heard;
+        if now < silent_at {
+            return self.timers.set(Timer::PeerSilent(server), silent_at);
+        }
+        if peer.yielded || peer.asked.is_some() {
+            return;
+        }
+        let round_trips = (4 * peer.round_trip.0).min(timers.max_latency);
+        let timeout = timers.max_time_no_response.max(round_trips);
+        peer.asked = Some(now);
+        let assoc = peer.assoc;
+        self.timers.set(Timer::PeerTimeout(server), now + timeout);
+        if let Some(assoc) = assoc {
+            self.send_presence(assoc, server, true);
+        }
+    }
+
+    /// When a peer that was asked has not answered in time (RFC 5353 §3.4.3).
+    pub(super) fn on_peer_timeout(&mut self, now: Instant, server: ServerId) {
+        if self.peers.get(&server).is_some_and(|peer| peer.asked.is_some()) {
+            self.on_peer_dead(now, server);
+        }
+    }
+
+    /// Forgets a peer that has been taken over, and stops dialling it unless it is configured.
+    pub(super) fn remove_peer(&mut self, now: Instant, server: ServerId) {
+        let Some(peer) = self.peers.remove(&server) else {
+            return;
+        };
+        for timer in [Timer::PeerSilent(server), Timer::PeerTimeout(server), Timer::Audit(server)] {
+            self.timers.cancel(timer);
+        }
+        self.timers.cancel(Timer::Yielded(server));
+        if let Some(assoc) = peer.assoc {
+            self.disconnect_quietly(assoc);
+        }
+        let contacts: Vec<_> = self
+            .contacts
+            .iter()
+            .filter(|(_, contact)| contact.server == Some(server))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in contacts {
+            if let Some(contact) = self.contacts.get_mut(&id) {
+                contact.server = None;
+                if contact.attempt.is_none() {
+                    self.redial_later(now, id);
+                }
+            }
+        }
+        self.emit(Event::PeerLost { server });
+    }
+
+    /// RFC 5353 §2.1. With the checksum as the peer computes it, our digest if it knows it.
+    pub(super) fn send_presence(
+        &mut self,
+        assoc: AssociationId,
+        receiver: ServerId,
+        reply_required: bool,
+    ) {
+        let Some(association) = self.associations.get(&assoc) else {
+            return;
+        };
+        let peer = association.peer.and_then(|server| self.peers.get(&server));
+        let ours = peer.is_some_and(|peer| peer.capabilities.is_some());
+        let checksum = match ours {
+            true => self.handlespace.checksum(self.id),
+            false => self.handlespace.checksum_rsplib(self.id),
+        };
+        let transport = own_transport(&association.local, self.config.enrp_port);
+        let body = Body::Presence {
+            reply_required,
+            checksum: Some(checksum),
+            server: Some(ServerInformation { id: self.id, transport, unknown: [].into() }),
+            digest: ours.then(|| self.handlespace.digest(self.id)),
+            capabilities: Some(super::CAPABILITIES),
+        };
+        self.transmit_enrp(assoc, receiver, body);
+    }
+
+    /// Asks every peer anew after a suspension, and compares what it has with what is known.
+    pub(super) fn probe_peers(&mut self, now: Instant) {
+        let timeout = self.config.timers.max_time_no_response;
+        for (server, assoc, _) in self.connected_peers() {
+            if let Some(peer) = self.peers.get_mut(&server) {
+                peer.asked = Some(now);
+            }
+            self.timers.set(Timer::PeerTimeout(server), now + timeout);
+            self.send_presence(assoc, server, true);
+            self.audit(now, server);
+        }
+    }
+
+    /// The peers that are spoken to, in order.
+    pub(super) fn connected_peers(&self) -> Vec<(ServerId, AssociationId, bool)> {
+        let connected =
+            |(id, peer): (&ServerId, &Peer)| Some((*id, peer.assoc?, peer.capabilities.is_some()));
+        self.peers.iter().filter_map(connected).collect()
+    }
+}
+
+impl Peer {
+    fn new(now: Instant) -> Self {
+        Self {
+            assoc: None,
+            transport: None,
+            capabilities: None,
+            last_heard: now,
+            asked: None,
+            round_trip: RoundTrip::default(),
+            yielded: false,
+            audit: None,
+        }
+    }
+}
+
+/// Where we listen, seen from an association: its own address, and the port of the listener.
+fn own_transport(local: &Locator, port: u16) -> Transport {
+    match local.transport {
+        // rsplib wants the association's own port here, which is the listener's.
+        TransportKind::Sctp => Transport::Sctp(SctpTransport {
+            port: local.port,
+            transport_use: TransportUse::DataOnly,
+            addresses: local.addresses.clone(),
+        }),
+        TransportKind::Tcp => {
+            let mut address = local.primary();
+            address.set_port(port);
+            Transport::Tcp(address)
+        }
+    }
+}
+
+/// How a registrar's transport is dialled; `None` if it is none that carries ENRP.
+fn locator(transport: &Transport) -> Option<Locator> {
+    match transport {
+        Transport::Sctp(sctp) => Some(Locator {
+            transport: TransportKind::Sctp,
+            addresses: sctp.addresses.clone(),
+            port: sctp.port,
+        }),
+        Transport::Tcp(address) => Some(Locator::tcp(*address)),
+        _ => None,
+    }
+}

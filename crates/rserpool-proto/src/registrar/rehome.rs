@@ -1,0 +1,184 @@
+//! Elements that come from another registrar, and ours that go to one (RFC 5353 §3.5.2).
+//!
+//! ```text
+//!   taken over --> queue --rehome_rate--> SCTP: dialled, KEEP_ALIVE with H --> ours
+//!                                         TCP: awaited for rehome_grace --> registers, or is removed
+//! ```
+//!
+//! Until it is known to live an element is still returned to users: whoever took over the dead has
+//! no reason to think that the living died with it.
+
+use super::{Event, Registrar, RemovalReason, Timer};
+use crate::handlespace::Slot;
+use crate::id::{AssociationId, PoolHandle, ServerId};
+use crate::machine::{AttemptId, Channel, Locator, Output, TransportKind};
+use crate::time::{Duration, Instant};
+use crate::wire::enrp::{Body, UpdateAction};
+use crate::wire::pool_element::PoolElement;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// How often a part of what waits is taken up.
+const TICK: Duration = Duration::from_millis(10);
+
+impl Registrar {
+    /// Takes an element in that was another registrar's; it has to show that it lives.
+    pub(super) fn adopt(&mut self, now: Instant, slot: Slot, from: ServerId) {
+        self.await_element(now, slot, from);
+        self.rehoming.push_back(slot);
+        self.timers.set_if_unset(Timer::Rehome, now);
+    }
+
+    /// When to call the next elements home.
+    pub(super) fn on_rehome(&mut self, now: Instant) {
+        for _ in 0..self.per_tick() {
+            let Some(slot) = self.rehoming.pop_front() else {
+                return;
+            };
+            self.call_home(now, slot);
+        }
+        if !self.rehoming.is_empty() {
+            self.timers.set(Timer::Rehome, now + TICK);
+        }
+    }
+
+    fn per_tick(&self) -> usize {
+        let per_second = usize::try_from(self.config.timers.rehome_rate).unwrap_or(usize::MAX);
+        (per_second / 100).max(1)
+    }
+
+    fn call_home(&mut self, now: Instant, slot: Slot) {
+        if self.awaited(slot).is_none() {
+            return;
+        }
+        let grace = self.config.timers.rehome_grace;
+        self.timers.set(Timer::Awaited(slot), now + grace);
+        let Some(element) = self.handlespace.element_at(slot) else {
+            return;
+        };
+        // Over TCP an element is never dialled: it finds another registrar by itself.
+        let (None, Some(asap)) = (element.asap_over_tcp(), element.asap_transport()) else {
+            return;
+        };
+        let to = Locator {
+            transport: TransportKind::Sctp,
+            addresses: asap.addresses.clone(),
+            port: asap.port,
+        };
+        let connected = self.associations.iter().find(|(_, known)| known.remote == to);
+        if let Some(assoc) = connected.map(|(assoc, _)| *assoc) {
+            return self.ask_home(now, slot, assoc);
+        }
+        let calling = self.calls.iter_mut().find(|(_, call)| call.to == to);
+        if let Some((_, call)) = calling {
+            call.slots.push(slot);
+            return;
+        }
+        let attempt = AttemptId(self.next_attempt);
+        self.next_attempt += 1;
+        self.calls.insert(attempt, Call { to: to.clone(), slots: Vec::from([slot]) });
+        self.outputs.push_back(Output::Connect { attempt, channel: Channel::Asap, to });
+    }
+
+    /// An association to elements that were taken over is up.
+    pub(super) fn on_call_connected(
+        &mut self,
+        now: Instant,
+        assoc: AssociationId,
+        attempt: AttemptId,
+    ) {
+        for slot in self.calls.remove(&attempt).map_or(Vec::new(), |call| call.slots) {
+            if self.awaited(slot).is_some() {
+                self.ask_home(now, slot, assoc);
+            }
+        }
+    }
+
+    /// Elements that were taken over cannot be reached: they died with their registrar.
+    pub(super) fn on_call_failed(&mut self, now: Instant, attempt: AttemptId) {
+        for slot in self.calls.remove(&attempt).map_or(Vec::new(), |call| call.slots) {
+            if self.awaited(slot).is_some() {
+                self.remove_element(now, slot, RemovalReason::Unreachable);
+            }
+        }
+    }
+
+    /// When an element that was taken over should have shown itself.
+    pub(super) fn on_awaited(&mut self, now: Instant, slot: Slot) {
+        if self.awaited(slot).is_some() {
+            self.remove_element(now, slot, RemovalReason::Unreachable);
+        }
+    }
+
+    /// A leaving registrar hands an element over: it is called home like one of the dead.
+    pub(super) fn on_handover(
+        &mut self,
+        now: Instant,
+        assoc: AssociationId,
+        sender: ServerId,
+        handle: &PoolHandle,
+        element: PoolElement,
+    ) {
+        let id = element.id;
+        if element.home != sender || !self.is_serving() {
+            return;
+        }
+        self.apply_add(now, assoc, sender, handle, element);
+        let slot = self.handlespace.slot(handle.as_bytes(), id);
+        if let Some(change) = slot.and_then(|slot| self.handlespace.set_home(slot, self.id)) {
+            self.adopt(now, change.slot, sender);
+            self.announce(&change);
+        }
+    }
+
+    /// Leaves: hands every element over to a peer, in turn, and sends everybody elsewhere, spread
+    /// over time. [`Event::Drained`] says when all are gone.
+    pub fn drain(&mut self, now: Instant) {
+        if self.draining {
+            return;
+        }
+        self.draining = true;
+        let peers = self.connected_peers();
+        let slots: Vec<_> = self.supervised.keys().copied().collect();
+        for (slot, (peer, assoc, ours)) in slots.into_iter().zip(peers.iter().copied().cycle()) {
+            let Some(pool) = self.handlespace.pool_of(slot) else {
+                continue;
+            };
+            let handle = pool.handle().clone();
+            let Some(element) = self.handlespace.element_at(slot) else {
+                continue;
+            };
+            let element = Box::new(self.config.compat.parts(element, ours).to_element());
+            let (takeover_suggested, action) = (true, UpdateAction::Add);
+            let body = Body::HandleUpdate { takeover_suggested, action, handle, element };
+            self.let_go(now, slot);
+            self.transmit_enrp(assoc, peer, body);
+        }
+        self.timers.set(Timer::Drain, now);
+    }
+
+    /// When to send the next associations away.
+    pub(super) fn on_drain(&mut self, now: Instant) {
+        let leaving: Vec<AssociationId> = self
+            .associations
+            .iter()
+            .filter(|(_, known)| known.channel == Channel::Asap)
+            .map(|(assoc, _)| *assoc)
+            .take(self.per_tick())
+            .collect();
+        if leaving.is_empty() {
+            return self.emit(Event::Drained);
+        }
+        for assoc in leaving {
+            self.disconnect(now, assoc);
+        }
+        self.timers.set(Timer::Drain, now + TICK);
+    }
+}
+
+/// An attempt to reach elements that were taken over.
+#[derive(Debug)]
+pub(super) struct Call {
+    to: Locator,
+    slots: Vec<Slot>,
+}
