@@ -3,6 +3,7 @@
 //! ```toml
 //! asap = ["tcp://0.0.0.0:3863"]      # where elements and users are served
 //! enrp = "tcp://127.0.0.1:9901"      # where other registrars, `list` and `watch` are
+//! peers = ["tcp://10.0.0.2:9901"]    # other registrars of the scope
 //! id = "0x1234abcd"                  # drawn at the start if it is not given
 //! log_level = "info"
 //! log_format = "json"
@@ -63,6 +64,7 @@ impl FileConfig {
                 root.problem("asap", "a registrar without an address serves nobody");
             }
             let machine = &mut file.machine;
+            machine.peers = root.take_list("peers", tcp).unwrap_or_default();
             machine.id = root.take("id", config::id).map_or(ServerId::NONE, ServerId);
             machine.timers = RegistrarTimers::preset(preset.unwrap_or_default());
             root.section("timers", |section| timers(section, &mut machine.timers, preset));
@@ -85,6 +87,7 @@ impl FileConfig {
                 section.set("associations", &mut limits.associations, config::count);
                 section.set("idle_timeout", &mut limits.idle_timeout, config::positive_duration);
                 section.set("max_items", &mut limits.max_items, config::count);
+                section.set("peers", &mut limits.peers, config::count);
                 section.set("reports_per_second", &mut limits.reports_per_second, config::count);
                 let space = &mut limits.handlespace;
                 section.set("max_pools", &mut space.max_pools, config::count);

@@ -36,6 +36,12 @@ pub(crate) struct Args {
     /// tcp://127.0.0.1:9901]
     #[arg(long, value_name = "ADDR")]
     enrp: Vec<Locator>,
+    /// Another registrar of the scope, at its --enrp address; repeat it for each
+    ///
+    /// One that is named here is dialled for ever; those it knows are found through it. All of them
+    /// know all pools, and any one of them can serve alone.
+    #[arg(long, value_name = "ADDR")]
+    peer: Vec<Locator>,
     /// Identifier among registrars, such as 0x1234abcd [default: drawn at the start]
     #[arg(long, value_parser = units::parse_id)]
     id: Option<u32>,
@@ -54,11 +60,14 @@ const EXAMPLES: &str = "\
 Examples:
   rserpool registrar
   rserpool registrar --asap tcp://0.0.0.0:3863 --log-format json
+  rserpool registrar --asap tcp://127.0.0.1:3873 --enrp tcp://127.0.0.1:9911 \
+    --peer tcp://127.0.0.1:9901     # a second one beside the first
   rserpool registrar --config registrar.toml --check-config
 
 A file, with everything by default but what it says:
   asap = [\"tcp://10.0.0.1:3863\", \"tcp://[::1]:3863\"]
   enrp = \"tcp://127.0.0.1:9901\"    # [] for none
+  peers = [\"tcp://10.0.0.2:9901\"]   # other registrars of the scope
   log_level = \"info,rserpool=debug\"
   log_format = \"json\"
 
@@ -123,6 +132,7 @@ impl Args {
     fn merged(self, file: FileConfig) -> Result<Config, Failure> {
         only_tcp("--asap", &self.asap)?;
         only_tcp("--enrp", &self.enrp)?;
+        only_tcp("--peer", &self.peer)?;
         let mut config = Config { machine: file.machine, ..Config::default() };
         let set =
             |target: &mut Vec<SocketAddr>, flags: Vec<Locator>, file: Option<Vec<Locator>>| {
@@ -138,6 +148,9 @@ impl Args {
         {
             return Err(Failure::usage(format!("{twice} is given both as --asap and as --enrp"))
                 .next("elements and users need a port of their own, and so do registrars"));
+        }
+        if !self.peer.is_empty() {
+            config.machine.peers = self.peer;
         }
         if let Some(id) = self.id {
             config.machine.id = ServerId(id);

@@ -1,0 +1,116 @@
+//! Several registrars of one scope, over real connections of this host.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use rserpool::pool_element::PoolElementConfig;
+use rserpool::pool_user::PoolUserConfig;
+use rserpool::proto::id::PoolHandle;
+use rserpool::proto::machine::Locator;
+use rserpool::proto::wire::transport::Transport;
+use rserpool::registrar::{Config, Event};
+use rserpool::{PoolElement, PoolUser, Registrar};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.unwrap()
+}
+
+/// A registrar that dials those before it, in service and known to all of them.
+async fn join(others: &[Registrar]) -> Registrar {
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let mut config = Config { asap: vec![any], enrp: vec![any], ..Config::default() };
+    config.machine.peers = others.iter().map(|other| Locator::tcp(other.enrp_addrs()[0])).collect();
+    let mut joined: Vec<_> = others.iter().map(Registrar::events).collect();
+    let registrar = Registrar::start(config).await.unwrap();
+    for events in &mut joined {
+        soon(async { while !matches!(events.recv().await, Ok(Event::PeerFound { .. })) {} }).await;
+    }
+    until(&registrar, |registrar| registrar.is_serving()).await;
+    registrar
+}
+
+/// Waits until a registrar's machine is in a state.
+async fn until(registrar: &Registrar, reached: fn(&rserpool::proto::registrar::Registrar) -> bool) {
+    soon(async {
+        while registrar.inspect(reached).await != Some(true) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+fn pool() -> PoolHandle {
+    "EchoPool".parse().unwrap()
+}
+
+fn asap(registrars: &[&Registrar]) -> Vec<Locator> {
+    registrars.iter().map(|registrar| Locator::tcp(registrar.asap_addrs()[0])).collect()
+}
+
+async fn element(registrars: &[&Registrar], port: u16) -> PoolElement {
+    let address = Transport::Tcp(SocketAddr::from(([127, 0, 0, 1], port)));
+    let config = PoolElementConfig::new(pool(), address, asap(registrars));
+    let element = PoolElement::start(config).await.unwrap();
+    soon(element.registered()).await.unwrap();
+    element
+}
+
+#[tokio::test]
+async fn what_is_registered_at_one_registrar_is_resolved_at_all() {
+    let first = join(&[]).await;
+    let second = join(std::slice::from_ref(&first)).await;
+    let before = element(&[&second], 81).await;
+    let registrars = [first, second];
+    let third = join(&registrars).await;
+    let after = element(&[&registrars[0]], 82).await;
+    until(&third, |machine| machine.handlespace().element_count() == 2).await;
+
+    let user = PoolUser::new(PoolUserConfig::new(asap(&[&third])));
+    let elements = soon(user.resolve(&pool())).await.unwrap().elements;
+    let mut ids: Vec<_> = elements.iter().map(|element| element.id).collect();
+    ids.sort_unstable();
+    let mut expected = [before.id(), after.id()];
+    expected.sort_unstable();
+    assert_eq!(ids, expected);
+
+    soon(before.deregister()).await.unwrap();
+    until(&third, |machine| machine.handlespace().element_count() == 1).await;
+}
+
+#[tokio::test]
+async fn when_a_registrar_vanishes_its_elements_stay_and_find_another_home() {
+    let first = join(&[]).await;
+    let second = join(std::slice::from_ref(&first)).await;
+    let elements = [element(&[&first, &second], 81).await, element(&[&first, &second], 82).await];
+    until(&second, |machine| machine.handlespace().element_count() == 2).await;
+    // Whoever is registered with the first one has to move; nobody is told beforehand.
+    drop(first);
+    until(&second, |machine| {
+        machine.handlespace().element_count() == 2
+            && machine.handlespace().owned_count(machine.id()) == 2
+    })
+    .await;
+    for element in &elements {
+        soon(element.registered()).await.unwrap();
+    }
+    let user = PoolUser::new(PoolUserConfig::new(asap(&[&second])));
+    assert_eq!(soon(user.resolve(&pool())).await.unwrap().elements.len(), 2);
+}
+
+#[tokio::test]
+async fn a_registrar_that_leaves_hands_its_elements_over() {
+    let first = join(&[]).await;
+    let element = element(&[&first], 81).await;
+    let second = join(std::slice::from_ref(&first)).await;
+    until(&second, |machine| machine.handlespace().element_count() == 1).await;
+    let mut events = second.events();
+    soon(first.shutdown()).await;
+    until(&second, |machine| machine.handlespace().owned_count(machine.id()) == 1).await;
+    // Before anybody could have thought the first one dead.
+    while let Ok(event) = events.try_recv() {
+        assert!(!matches!(event, Event::TakenOver { elements: 1.., .. }), "{event:?}");
+    }
+    drop(element);
+}
