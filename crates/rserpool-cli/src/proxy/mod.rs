@@ -168,6 +168,9 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     };
     let listener = TcpListener::bind(address).map_err(cannot)?;
     listener.set_nonblocking(true).map_err(cannot)?;
+    // Whether to wait for more bytes is for the two sides to decide, not for us. What is accepted
+    // inherits it.
+    rustix::net::sockopt::set_tcp_nodelay(&listener, true).map_err(|error| cannot(error.into()))?;
     Ok(listener)
 }
 

@@ -98,7 +98,8 @@ struct Relay {
 impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<How> {
         let (up, down) = (self.up.moved, self.down.moved);
-        match self.up.poll(cx, &mut self.client, &mut self.element) {
+        let last = self.down.stage == Stage::Done;
+        match self.up.poll(cx, &mut self.client, &mut self.element, last) {
             Err(Side::From) => return Poll::Ready(How::ClientBroke),
             // What the element said before it broke may not have been read yet: the other
             // direction goes on to its end.
@@ -111,7 +112,8 @@ impl Relay {
         if self.up.moved > up {
             self.client_spoke_last = true;
         }
-        match self.down.poll(cx, &mut self.element, &mut self.client) {
+        let last = self.up.stage == Stage::Done;
+        match self.down.poll(cx, &mut self.element, &mut self.client, last) {
             Err(Side::From) => return Poll::Ready(How::ElementBroke),
             Err(Side::To) => return Poll::Ready(How::ClientBroke),
             Ok(()) => {}
@@ -179,12 +181,14 @@ enum Side {
 }
 
 impl Direction {
-    /// Moves what can be moved now; both streams wake the task when there is more to do.
+    /// Moves what can be moved now; both streams wake the task when there is more to do. `last`
+    /// says that the other direction has ended: then closing `to`, which follows, ends this one.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut TcpStream,
         to: &mut TcpStream,
+        last: bool,
     ) -> Result<(), Side> {
         for _ in 0..READS_MAX {
             if self.stage == Stage::Done {
@@ -197,7 +201,9 @@ impl Direction {
             if self.stage == Stage::Flushing {
                 // Shutting a TCP stream down is immediate. It fails if the other side is gone,
                 // which reading from it tells better.
-                let _ = Pin::new(&mut *to).poll_shutdown(cx);
+                if !last {
+                    let _ = Pin::new(&mut *to).poll_shutdown(cx);
+                }
                 self.stage = Stage::Done;
                 return Ok(());
             }

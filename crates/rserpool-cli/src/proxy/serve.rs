@@ -113,8 +113,6 @@ impl Serve {
 
     /// One client from beginning to end.
     async fn connection(&self, client: TcpStream, from: SocketAddr) {
-        // Whether to wait for more bytes is for the two sides to decide, not for us.
-        let _ = client.set_nodelay(true);
         let Some((element, target)) = self.connect().await else {
             self.counters.unserved.fetch_add(1, Relaxed);
             reset_on_close(&client);
@@ -172,6 +170,7 @@ impl Serve {
         let connect = TcpStream::connect(target.address);
         let error = match timeout(self.connect_timeout, connect).await {
             Ok(Ok(element)) => {
+                // As the clients' connections, which have it from the listening socket.
                 let _ = element.set_nodelay(true);
                 return Some(element);
             }
