@@ -5,6 +5,7 @@
 //! that is not what users get. Figures are compared on the machine they were taken on only.
 
 mod handlespace;
+mod proxy;
 mod reference;
 
 use crate::steps::{Error, cargo, output, root};
@@ -25,12 +26,15 @@ pub(crate) struct Arguments {
 enum What {
     /// Handlespace and policies in memory, beside the reference implementation's figures.
     Handlespace(handlespace::Arguments),
+    /// The proxy beside HAProxy: large bodies and new connections.
+    Proxy(proxy::Arguments),
 }
 
 /// Runs the benchmark; `Ok(true)` if it reached what is asked of it.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     match &arguments.what {
         What::Handlespace(arguments) => handlespace::run(arguments),
+        What::Proxy(arguments) => proxy::run(arguments),
     }
 }
 
