@@ -119,6 +119,11 @@ impl Cache {
         }
     }
 
+    /// Whether an element of this identifier has been handed out, as far as is remembered.
+    pub(super) fn knows(&self, handle: &PoolHandle, id: PeId) -> bool {
+        self.pools.get(handle).is_some_and(|pool| pool.element(id).is_some())
+    }
+
     /// Sets an element aside; false if it already was.
     pub(super) fn set_aside(&mut self, now: Instant, handle: &PoolHandle, id: PeId) -> bool {
         let set_aside = self.set_aside;

@@ -23,11 +23,13 @@ impl PoolElement {
         home: bool,
         server: ServerId,
     ) {
-        if !matches!(self.goal, Goal::Member) || !self.maybe_registered {
-            // We are leaving, or never came: let it find out.
+        if !self.maybe_registered || self.is_superseded(assoc) {
             return;
         }
         self.acknowledge(now, assoc);
+        if !matches!(self.goal, Goal::Member) {
+            return;
+        }
         if self.hunt.home() == Some(assoc) {
             self.home_server = server;
             if self.registered_on == Some(assoc) {
@@ -45,6 +47,12 @@ impl PoolElement {
         }
     }
 
+    /// Whether this is an old association to the very registrar that is the home again. It probes the
+    /// old one before it believes the new one, and an answer there would be one too many.
+    fn is_superseded(&self, assoc: AssociationId) -> bool {
+        self.retiring == Some(assoc) && self.visitors.get(&assoc) == self.hunt.home_locator()
+    }
+
     fn acknowledge(&mut self, now: Instant, assoc: AssociationId) {
         let healthy = match self.config.health {
             Health::Assumed => true,
@@ -54,7 +62,7 @@ impl PoolElement {
         };
         if healthy {
             self.send_ack(assoc);
-        } else {
+        } else if matches!(self.goal, Goal::Member) {
             let first = self.waiting.is_empty();
             self.waiting.insert(assoc);
             if first {

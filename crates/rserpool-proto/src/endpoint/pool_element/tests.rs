@@ -322,6 +322,24 @@ fn a_keep_alive_with_the_h_flag_makes_its_sender_the_home() {
 }
 
 #[test]
+fn an_old_association_to_the_same_registrar_falls_silent() {
+    // The registrar probes it before it accepts the registration on the new one.
+    let (mut bench, home) = registered(config(&[3863]));
+    bench.input(Input::SendFailed { assoc: home });
+    bench.receive(home, keep_alive(false, 7));
+    assert_eq!(letters(&bench.sent()), [(home, 'A')]);
+    let again = bench.connect(3863);
+    bench.receive(home, keep_alive(false, 7));
+    assert_eq!(letters(&bench.sent()), [(again, 'R')]);
+    // An old home elsewhere is still answered, until the new one has registered the element.
+    let (mut bench, home) = registered(config(&[3863, 2]));
+    bench.input(Input::SendFailed { assoc: home });
+    let other = bench.connect(2);
+    bench.receive(home, keep_alive(false, 7));
+    assert_eq!(letters(&bench.sent()), [(other, 'R'), (home, 'A')]);
+}
+
+#[test]
 fn strangers_that_come_are_few() {
     let (mut bench, _) = registered(config(&[3863]));
     let visitors: Vec<_> = (0..20).map(|port| bench.visit(port)).collect();
@@ -446,8 +464,9 @@ fn leaving_ends_with_the_answer_and_closes_everything() {
     bench.call(|element, now| element.deregister(now));
     let sent = bench.sent();
     assert_eq!(sent, [(home, Body::Deregistration { handle: pool(), id: ID, stamp: None })]);
+    // RFC 5352 §2.2.7: whatever else goes on.
     bench.receive(home, keep_alive(false, 7));
-    assert!(bench.sent().is_empty(), "who leaves is not alive");
+    assert_eq!(letters(&bench.sent()), [(home, 'A')]);
     let errors = Vec::new();
     bench.receive(home, Body::DeregistrationResponse { handle: pool(), id: ID, errors });
     assert_eq!(bench.events(), [Event::Deregistered]);
@@ -457,6 +476,18 @@ fn leaving_ends_with_the_answer_and_closes_everything() {
     bench.call(|element, now| element.reregister(now));
     let home = bench.connect(3863);
     assert_eq!(letters(&bench.sent()), [(home, 'R')]);
+}
+
+#[test]
+fn a_sick_element_that_leaves_acknowledges_nothing() {
+    let health = Health::Reported { max_age: Duration::from_millis(400) };
+    let (mut bench, home) = registered(PoolElementConfig { health, ..config(&[3863]) });
+    bench.receive(home, keep_alive(false, 7));
+    bench.call(|element, now| element.report_health(now, false));
+    bench.call(|element, now| element.deregister(now));
+    bench.receive(home, keep_alive(false, 7));
+    bench.call(|element, now| element.report_health(now, true));
+    assert_eq!(letters(&bench.sent()), [(home, 'D')]);
 }
 
 #[test]

@@ -138,11 +138,12 @@ impl PoolUser {
     /// Says that an element could not be reached: the home registrar is told, and the element is set
     /// aside for [`UserTimers::set_aside`](crate::timers::UserTimers::set_aside).
     ///
-    /// To be called after an attempt to use the element, and for nothing else (RFC 5352 §3.5). While
-    /// the element is set aside, further reports are not sent.
+    /// To be called after an attempt to use the element, and for nothing else (RFC 5352 §3.5, §6.9.2).
+    /// Not passed on are reports about an element that is set aside already, and about one that no
+    /// answer in the cache lists: nobody can have used it of late.
     pub fn report_unreachable(&mut self, now: Instant, handle: &PoolHandle, id: PeId) {
-        // RFC 5352 §3.5: once for each such event.
-        if !self.cache.set_aside(now, handle, id) {
+        // RFC 5352 §3.5: only about what was used, and once for each such event.
+        if !self.cache.knows(handle, id) || !self.cache.set_aside(now, handle, id) {
             return;
         }
         if let Some(home) = self.hunt.trusted_home() {

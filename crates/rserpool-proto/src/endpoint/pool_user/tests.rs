@@ -323,9 +323,40 @@ fn the_only_element_is_not_picked_again_before_a_registrar_lists_it_again() {
 }
 
 #[test]
+fn what_was_never_handed_out_is_not_reported() {
+    // RFC 5352 §3.5, §6.9.2.
+    let (mut bench, home) = at_home(config(&[3863]));
+    bench.report(1);
+    bench.resolve(1);
+    bench.receive(home, answer(&pool(), &[1], None));
+    bench.sent();
+    bench.report(2);
+    assert!(bench.sent().is_empty());
+    bench.report(1);
+    assert_eq!(bench.sent().len(), 1);
+}
+
+#[test]
+fn an_undeliverable_question_is_asked_anew_at_another_registrar() {
+    // RFC 5352 §3.7.1.
+    let (mut bench, home) = at_home(config(&[3863, 2]));
+    bench.resolve(1);
+    bench.sent();
+    bench.input(Input::SendFailed { assoc: home });
+    assert_eq!((bench.questions(), bench.dialled()), (0, vec![2]));
+    bench.connect(2);
+    assert_eq!(bench.questions(), 1);
+}
+
+#[test]
 fn reports_wait_for_a_home() {
-    let mut bench = start(config(&[3863]));
-    for id in 0..100 {
+    let (mut bench, home) = at_home(config(&[3863]));
+    bench.resolve(1);
+    let ids: Vec<u32> = (0..100).collect();
+    bench.receive(home, answer(&pool(), &ids, None));
+    bench.break_off(home);
+    bench.sent();
+    for id in ids {
         bench.report(id);
     }
     let home = bench.connect(3863);
