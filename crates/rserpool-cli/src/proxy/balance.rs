@@ -122,6 +122,7 @@ impl Balance {
             // However many connections fail, a registrar is asked only so often.
             sleep(RENEW_PAUSE).await;
             let rest = self.times.renew.saturating_sub(RENEW_PAUSE);
+            let rest = if trouble.is_some() { rest.min(RETRY) } else { rest };
             let mut wish = timeout(rest, wishes.0.recv()).await.unwrap_or_default();
             while let Some(this) = wish {
                 if let Wish::Report(pe) = this {
@@ -338,6 +339,9 @@ fn entry_mut(entries: &mut [Option<Entry>], seat: Seat) -> Option<&mut Entry> {
 
 /// Least time between two questions to a registrar.
 const RENEW_PAUSE: Duration = Duration::from_millis(50);
+
+/// Time until a question that had no good answer is asked again: clients may be waiting.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// Wishes that wait while a question is under way.
 const WISHES_MAX: usize = 256;
