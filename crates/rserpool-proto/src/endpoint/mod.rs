@@ -12,9 +12,16 @@
 //! as it breaks or falls silent. They never open associations between users and elements: that is
 //! for whoever moves the application's data.
 
+#[cfg(feature = "user")]
 mod cache;
+#[cfg(feature = "element")]
 pub mod pool_element;
+#[cfg(feature = "user")]
 pub mod pool_user;
+#[cfg_attr(
+    not(all(feature = "element", feature = "user")),
+    expect(dead_code, reason = "each of the two machines uses a part of it")
+)]
 mod server_hunt;
 #[cfg(test)]
 mod testing;
