@@ -17,8 +17,6 @@ struct Degrading {
     ranking: Ranking,
     /// By seat.
     degradation: Vec<u32>,
-    /// Scratch: those selected, with their new keys.
-    served: Vec<(u64, Seat)>,
 }
 
 fn words_of(words: &[u32]) -> (u64, u32) {
@@ -46,17 +44,12 @@ impl Policy for Degrading {
     }
 
     fn select(&mut self, _: &mut Dice, n: usize, out: &mut Vec<Seat>) {
-        // All are taken out before the first goes back, so that none comes twice.
-        self.served.clear();
-        for _ in 0..n.min(self.ranking.len()) {
-            let Some((key, seat)) = self.ranking.pop() else { break };
+        // RFC 5356 §5.2.2: the counter of every element returned.
+        let degradation = &self.degradation;
+        self.ranking.raise_first(n, |key, seat| {
             out.push(seat);
-            let degraded = key.saturating_add(u64::from(self.degradation[seat.index()]));
-            self.served.push((degraded, seat));
-        }
-        for &(key, seat) in &self.served {
-            self.ranking.insert(seat, key);
-        }
+            key.saturating_add(u64::from(degradation[seat.index()]))
+        });
     }
 
     fn check(&self) {

@@ -21,12 +21,22 @@ use core::mem;
 pub(super) struct Ranking {
     leaves: Vec<Leaf>,
     free: Vec<u32>,
+    /// Room of leaves that were given up: where keys grow steadily, leaves come and go.
+    spare: Vec<Vec<Entry>>,
     /// Ascending; those before `first` have been used up.
     bounds: Vec<Bound>,
     first: usize,
     /// The leaf of each seat, or [`NOWHERE`].
     leaf_of: Vec<u32>,
     len: usize,
+    /// Scratch of [`Ranking::raise_first`].
+    raised: Raised,
+}
+
+#[derive(Debug, Default)]
+struct Raised {
+    staying: Vec<Entry>,
+    leaving: Vec<Entry>,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +67,10 @@ struct Bound {
 const LEAF: usize = 64;
 /// Neighbours that have no more entries than this together become one.
 const MERGED: usize = LEAF * 3 / 4;
+/// Most leaves whose room is kept for the next ones.
+const MOST_SPARE: usize = 2;
+/// As many leaves are near the front.
+const NEAR: usize = 8;
 const NOWHERE: u32 = u32::MAX;
 
 impl Ranking {
@@ -115,19 +129,50 @@ impl Ranking {
         }
     }
 
-    /// Removes and returns the first seat and its key.
-    pub(super) fn pop(&mut self) -> Option<(u64, Seat)> {
-        let leaf_id = self.bounds.get(self.first)?.leaf;
-        let leaf = &mut self.leaves[leaf_id as usize];
-        leaf.sort();
-        let Entry { key, seat } = *leaf.entries.get(leaf.start)?;
-        leaf.start += 1;
-        self.len -= 1;
-        self.leaf_of[seat as usize] = NOWHERE;
-        if leaf.len() == 0 {
-            self.release(self.first);
+    /// Raises the keys of the first `n` seats, in order, to what `raise` says, which is not lower;
+    /// equals of the new key are before them.
+    ///
+    /// No seat is raised twice, however low its new key.
+    pub(super) fn raise_first(&mut self, n: usize, mut raise: impl FnMut(u64, Seat) -> u64) {
+        let Raised { mut staying, mut leaving } = mem::take(&mut self.raised);
+        let mut left = n.min(self.len);
+        while left > 0 {
+            let Some(&Bound { leaf, .. }) = self.bounds.get(self.first) else { break };
+            let next = self.bounds.get(self.first + 1).map_or(u64::MAX, |next| next.key);
+            let leaf = &mut self.leaves[leaf as usize];
+            leaf.sort();
+            let taken = left.min(leaf.len());
+            // Most stay in the first leaf: they go where they belong in one pass over it.
+            let merges = taken == n && taken < leaf.len();
+            for &Entry { key, seat } in &leaf.entries[leaf.start..leaf.start + taken] {
+                let entry = Entry { key: raise(key, Seat(seat)), seat };
+                if merges && entry.key < next {
+                    insert_sorted(&mut staying, entry);
+                } else {
+                    leaving.push(entry);
+                }
+            }
+            leaf.start += taken;
+            left -= taken;
+            self.len -= taken;
+            if merges {
+                leaf.merge(&staying);
+                self.len += staying.len();
+            } else if leaf.len() == 0 {
+                self.release(self.first);
+            }
         }
-        Some((key, Seat(seat)))
+        if self.len == 0 && !leaving.is_empty() {
+            self.restart();
+        }
+        self.len += leaving.len();
+        for &Entry { key, seat } in &leaving {
+            let place = self.place_of(key);
+            self.insert_at(place, Seat(seat), key);
+        }
+        staying.clear();
+        leaving.clear();
+        self.raised = Raised { staying, leaving };
     }
 
     /// Lowers every key by `by`, which none is below.
@@ -150,11 +195,20 @@ impl Ranking {
     }
 
     /// Where a new entry of this key goes: the last leaf whose bound is not above.
+    #[inline]
     fn place_of(&self, key: u64) -> usize {
-        let above = self.bounds[self.first..].partition_point(|bound| bound.key <= key);
+        let bounds = &self.bounds[self.first..];
+        // Near the front, where most that are raised go, counting is faster than halving.
+        let above = match bounds.first_chunk::<NEAR>() {
+            Some(near) if key < near[NEAR - 1].key => {
+                near.iter().map(|bound| usize::from(bound.key <= key)).sum()
+            }
+            _ => bounds.partition_point(|bound| bound.key <= key),
+        };
         self.first + above.saturating_sub(1)
     }
 
+    #[inline]
     fn insert_at(&mut self, mut place: usize, seat: Seat, key: u64) {
         let mut leaf_id = self.bounds[place].leaf;
         if self.leaves[leaf_id as usize].entries.len() >= LEAF {
@@ -162,7 +216,7 @@ impl Ranking {
             leaf_id = self.bounds[place].leaf;
         }
         self.leaf_of[seat.index()] = leaf_id;
-        let near_front = place <= self.first + 1;
+        let near_front = place == self.first;
         self.leaves[leaf_id as usize].insert(Entry { key, seat: seat.0 }, near_front);
     }
 
@@ -170,22 +224,12 @@ impl Ranking {
     fn make_room(&mut self, place: usize, key: u64) -> usize {
         let leaf = &mut self.leaves[self.bounds[place].leaf as usize];
         if leaf.start > 0 {
-            leaf.entries.drain(..leaf.start);
-            leaf.start = 0;
+            leaf.compact();
             return place;
         }
-        leaf.sort();
-        let last = leaf.entries[LEAF - 1].key;
-        let append = key >= last && place + 1 == self.bounds.len();
-        let (bound, upper) = if append {
-            // Keys that only ever grow leave full leaves behind.
-            (key, Vec::with_capacity(LEAF))
-        } else {
-            let mut upper = Vec::with_capacity(LEAF);
-            upper.extend_from_slice(&leaf.entries[LEAF / 2..]);
-            leaf.entries.truncate(LEAF / 2);
-            (upper[0].key, upper)
-        };
+        let mut upper = self.spare.pop().unwrap_or_default();
+        let is_last = place + 1 == self.bounds.len();
+        let (bound, sorted) = leaf.split(key, is_last, &mut upper);
         let id = self.free.pop().unwrap_or_else(|| {
             self.leaves.push(Leaf::default());
             (self.leaves.len() - 1) as u32
@@ -193,7 +237,7 @@ impl Ranking {
         for entry in &upper {
             self.leaf_of[entry.seat as usize] = id;
         }
-        self.leaves[id as usize] = Leaf { entries: upper, start: 0, sorted: true, bound };
+        self.leaves[id as usize] = Leaf { entries: upper, start: 0, sorted, bound };
         self.bounds.insert(place + 1, Bound { key: bound, leaf: id });
         if key >= bound { place + 1 } else { place }
     }
@@ -252,8 +296,7 @@ impl Ranking {
             self.leaf_of[entry.seat as usize] = left;
         }
         let leaf = &mut self.leaves[left as usize];
-        leaf.entries.drain(..leaf.start);
-        leaf.start = 0;
+        leaf.compact();
         leaf.sorted &= upper.sorted;
         leaf.entries.extend_from_slice(&upper.entries[upper.start..]);
         self.bounds.remove(place + 1);
@@ -270,10 +313,17 @@ impl Ranking {
         if self.bounds.len() - self.first == 1 {
             return;
         }
-        *leaf = Leaf::default();
+        let entries = mem::take(leaf).entries;
+        if self.spare.len() < MOST_SPARE {
+            self.spare.push(entries);
+        }
         self.free.push(leaf_id);
         if place == self.first {
             self.first += 1;
+            // The first leaf takes whatever is lower than all others.
+            let first = &mut self.bounds[self.first];
+            first.key = 0;
+            self.leaves[first.leaf as usize].bound = 0;
             if self.first >= LEAF && self.first > self.bounds.len() / 2 {
                 self.bounds.drain(..self.first);
                 self.first = 0;
@@ -296,12 +346,12 @@ impl Ranking {
             assert!(!leaf.sorted || entries.is_sorted_by_key(|entry| entry.key));
             for entry in entries {
                 let (key, seat) = (entry.key, entry.seat);
-                assert!(place == self.first || key >= bound.key, "{key} before its leaf");
+                assert!(key >= bound.key, "{key} before its leaf");
                 assert!(key <= next, "{key} behind its leaf");
                 assert_eq!(self.leaf_of[seat as usize], bound.leaf);
             }
             seen += entries.len();
-            assert!(bound.key >= highest || place == self.first);
+            assert!(bound.key >= highest && (bound.key == 0 || place > self.first));
             highest = bound.key;
         }
         assert_eq!(seen, self.len);
@@ -335,6 +385,84 @@ impl Leaf {
             self.sorted = true;
         }
     }
+
+    /// Drops the entries that have been taken.
+    fn compact(&mut self) {
+        self.entries.drain(..self.start);
+        self.start = 0;
+    }
+
+    /// Moves about half of a full leaf to `upper`, to make room for `key`; returns the lowest key
+    /// that belongs to `upper`, and whether that is in order.
+    fn split(&mut self, key: u64, is_last: bool, upper: &mut Vec<Entry>) -> (u64, bool) {
+        upper.clear();
+        upper.reserve_exact(LEAF);
+        if is_last && self.entries.iter().all(|entry| entry.key <= key) {
+            // Keys that only ever grow leave full leaves behind.
+            return (key, true);
+        }
+        if !self.sorted {
+            // Equals stay in the order they came on this way too.
+            let sample = [1, 3, 4, 5, 7].map(|eighth| self.entries[eighth * LEAF / 8].key);
+            let pivot = median(sample);
+            let mut lower = 0;
+            let mut above = [Entry { key: 0, seat: 0 }; LEAF];
+            let mut count = 0;
+            for index in 0..self.entries.len().min(LEAF) {
+                let entry = self.entries[index];
+                let below = usize::from(entry.key < pivot);
+                self.entries[lower] = entry;
+                above[count] = entry;
+                lower += below;
+                count += 1 - below;
+            }
+            self.entries.truncate(lower);
+            if lower >= LEAF / 8 && count >= LEAF / 8 {
+                upper.extend_from_slice(&above[..count]);
+                return (pivot, false);
+            }
+            // Badly split, many equals perhaps: put together again, in order.
+            self.entries.extend_from_slice(&above[..count]);
+            self.sort();
+        }
+        upper.extend_from_slice(&self.entries[LEAF / 2..]);
+        self.entries.truncate(LEAF / 2);
+        (upper.first().map_or(key, |first| first.key), true)
+    }
+
+    /// Puts entries, which are in order, into the room before the first entry and further on, each
+    /// behind its equals.
+    fn merge(&mut self, raised: &[Entry]) {
+        let mut read = self.start;
+        self.start -= raised.len();
+        let mut write = self.start;
+        for &entry in raised {
+            while let Some(&next) = self.entries.get(read)
+                && next.key <= entry.key
+            {
+                self.entries[write] = next;
+                (read, write) = (read + 1, write + 1);
+            }
+            self.entries[write] = entry;
+            write += 1;
+        }
+    }
+}
+
+/// Puts an entry behind all of lower or equal key.
+fn insert_sorted(entries: &mut Vec<Entry>, entry: Entry) {
+    entries.push(entry);
+    let mut index = entries.len() - 1;
+    while index > 0 && entries[index - 1].key > entry.key {
+        entries[index] = entries[index - 1];
+        index -= 1;
+    }
+    entries[index] = entry;
+}
+
+fn median(mut keys: [u64; 5]) -> u64 {
+    keys.sort_unstable();
+    keys[2]
 }
 
 #[cfg(test)]
@@ -347,7 +475,7 @@ mod tests {
         Insert(u32, u64),
         Update(u32, u64),
         Remove(u32),
-        Pop,
+        Raise(usize, u64),
         Requeue(u32),
         Lower,
     }
@@ -357,7 +485,8 @@ mod tests {
             6 => (0..seats, 0..keys).prop_map(|(seat, key)| Step::Insert(seat, key)),
             4 => (0..seats, 0..keys).prop_map(|(seat, key)| Step::Update(seat, key)),
             3 => (0..seats).prop_map(Step::Remove),
-            1 => Just(Step::Pop),
+            2 => (prop_oneof![1usize..4, 1usize..100], prop_oneof![0..keys / 4 + 1, 0..keys])
+                .prop_map(|(n, by)| Step::Raise(n, by)),
             2 => (0..seats).prop_map(Step::Requeue),
             1 => Just(Step::Lower),
         ];
@@ -402,9 +531,14 @@ mod tests {
                         model.retain(|(_, s)| *s != seat);
                         insert(&mut model, seat, key);
                     },
-                    Step::Pop => {
-                        let expected = (!model.is_empty()).then(|| model.remove(0));
-                        prop_assert_eq!(ranking.pop().map(|(key, seat)| (key, seat.0)), expected);
+                    Step::Raise(n, by) => {
+                        let raise = |key: u64, seat: u32| key + by * u64::from(seat % 3);
+                        ranking.raise_first(n, |key, seat| raise(key, seat.0));
+                        let n = n.min(model.len());
+                        let raised: Vec<_> = model.drain(..n).collect();
+                        for (key, seat) in raised {
+                            insert(&mut model, seat, raise(key, seat));
+                        }
                     }
                     Step::Lower => if let Some(&(lowest, _)) = model.first() {
                         ranking.lower(lowest);

@@ -45,6 +45,17 @@ fn weight_of(words: &[u32]) -> u32 {
     words.first().copied().unwrap_or(1)
 }
 
+impl Weight {
+    /// Virtual time from one turn to the next.
+    fn turn(&mut self) -> u64 {
+        let weight = u64::from(self.weight);
+        let rest = u64::from(self.rest) + UNIT % weight;
+        let carry = rest >= weight;
+        self.rest = (rest - if carry { weight } else { 0 }) as u32;
+        UNIT / weight + u64::from(carry)
+    }
+}
+
 impl WeightedRoundRobin {
     /// Ranks an element within its first turn from now.
     fn join(&mut self, seat: Seat, weight: u32) {
@@ -83,22 +94,16 @@ impl Policy for WeightedRoundRobin {
             return;
         }
         let end = out.len() + n.min(self.ranking.len());
-        let begin = out.len();
         self.ranking.visit(|_, seat| {
             out.push(seat);
             out.len() < end
         });
         // As in round robin, the list moves by one however many were returned.
-        let Some((time, seat)) = self.ranking.pop() else { return };
-        debug_assert_eq!(out.get(begin), Some(&seat));
-        self.now = time;
-        let Weight { weight, rest } = &mut self.weights[seat.index()];
-        let weight = u64::from(*weight);
-        let whole = UNIT / weight;
-        let sum = u64::from(*rest) + UNIT % weight;
-        let carry = sum >= weight;
-        *rest = (sum - if carry { weight } else { 0 }) as u32;
-        self.ranking.insert(seat, time + whole + u64::from(carry));
+        let (weights, now) = (&mut self.weights, &mut self.now);
+        self.ranking.raise_first(1, |time, seat| {
+            *now = time;
+            time + weights[seat.index()].turn()
+        });
         if self.now >= HIGHEST {
             self.ranking.lower(self.now);
             self.now = 0;
