@@ -90,7 +90,7 @@ broken, as it would be without a proxy. --log-level rserpool::proxy=debug shows 
 
 impl Args {
     pub(crate) async fn run(self, stop: &Stop) -> Result<(), Failure> {
-        let max_connections = enough_descriptors(self.max_connections);
+        let max_connections = enough_descriptors(self.max_connections, self.threads);
         let listener = listen(self.listen)?;
         let address = listener.local_addr().unwrap_or(self.listen);
         let balance = self.balance()?;
@@ -176,9 +176,10 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 
 /// Allows the process the descriptors that so many connections take, and says how many connections
 /// there can be.
-fn enough_descriptors(connections: u32) -> u32 {
+fn enough_descriptors(connections: u32, threads: u16) -> u32 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let wanted = u64::from(connections) * DESCRIPTORS_PER_CONNECTION + DESCRIPTORS_OF_PROCESS;
+    let others = DESCRIPTORS_OF_PROCESS + u64::from(threads) * 2 * pipe::PIPES_MAX as u64;
+    let wanted = u64::from(connections) * DESCRIPTORS_PER_CONNECTION + others;
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < wanted) {
         let raised = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
@@ -190,7 +191,7 @@ fn enough_descriptors(connections: u32) -> u32 {
     let Some(current) = limit.current.filter(|current| *current < wanted) else {
         return connections;
     };
-    let fewer = current.saturating_sub(DESCRIPTORS_OF_PROCESS) / DESCRIPTORS_PER_CONNECTION;
+    let fewer = current.saturating_sub(others) / DESCRIPTORS_PER_CONNECTION;
     let fewer = u32::try_from(fewer).unwrap_or(connections).max(1);
     warn!(
         descriptors = current,
@@ -203,8 +204,8 @@ fn enough_descriptors(connections: u32) -> u32 {
 /// Two sockets.
 const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 
-/// What the rest of the process opens, and pipes: a connection that finds none copies instead.
-const DESCRIPTORS_OF_PROCESS: u64 = 256;
+/// What the rest of the process opens, but for pipes.
+const DESCRIPTORS_OF_PROCESS: u64 = 128;
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,11 @@
 //! Pipes through which the kernel moves pages from one socket to another (splice(2)).
 //!
-//! Every thread keeps a few empty pipes. One is taken for as long as it holds bytes, and goes back
-//! when it is empty; one dropped with bytes in it is closed, so that no connection ever sees bytes
-//! of another.
+//! Every thread has a few pipes. One is taken for as long as it holds bytes, and goes back when it
+//! is empty; one dropped with bytes in it is closed, so that no connection ever sees bytes of
+//! another. When all are taken, by connections whose other side does not read, bytes are copied.
 
 use rustix::pipe::{PipeFlags, SpliceFlags};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, ready};
@@ -27,15 +27,24 @@ struct Ends {
     write: OwnedFd,
 }
 
-/// A pipe of this thread's, or a new one; `None` if the process has no descriptor left, and then
-/// bytes are copied.
+impl Drop for Ends {
+    fn drop(&mut self) {
+        OPEN.set(OPEN.get() - 1);
+    }
+}
+
+/// A pipe of this thread's; `None` if all are taken or the system gives no more.
 pub(super) fn take() -> Option<Empty> {
-    if let Some(ends) = POOL.with_borrow_mut(Vec::pop) {
+    if let Some(ends) = IDLE.with_borrow_mut(Vec::pop) {
         return Some(Empty(ends));
+    }
+    if OPEN.get() == PIPES_MAX {
+        return None;
     }
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
     // A pipe of the usual size works too, with more calls. The system may refuse more.
     let _ = rustix::pipe::fcntl_setpipe_size(&write, PIPE_LEN);
+    OPEN.set(OPEN.get() + 1);
     Some(Empty(Ends { read, write }))
 }
 
@@ -108,15 +117,14 @@ impl Filled {
 }
 
 fn put_back(ends: Ends) {
-    POOL.with_borrow_mut(|pool| {
-        if pool.len() < POOL_MAX {
-            pool.push(ends);
-        }
-    });
+    IDLE.with_borrow_mut(|idle| idle.push(ends));
 }
 
 thread_local! {
-    static POOL: RefCell<Vec<Ends>> = const { RefCell::new(Vec::new()) };
+    /// Empty ones.
+    static IDLE: RefCell<Vec<Ends>> = const { RefCell::new(Vec::new()) };
+    /// How many there are, empty or not. A connection never leaves its thread.
+    static OPEN: Cell<usize> = const { Cell::new(0) };
 }
 
 const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
@@ -124,5 +132,19 @@ const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 /// Size of a pipe, in bytes.
 const PIPE_LEN: usize = 256 * 1024;
 
-/// Empty pipes kept by a thread. More are opened while more connections wait with bytes in them.
-const POOL_MAX: usize = 64;
+/// Most pipes of a thread; each takes two descriptors.
+pub(super) const PIPES_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_has_so_many_pipes_and_one_given_up_makes_room() {
+        let mut taken: Vec<Empty> = std::iter::from_fn(take).collect();
+        assert_eq!(taken.len(), PIPES_MAX);
+        assert!(take().is_none());
+        taken.pop();
+        assert!(take().is_some());
+    }
+}
