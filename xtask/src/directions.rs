@@ -10,6 +10,7 @@ const OURS: &[(&str, &[&str])] = &[
     ("rserpool", &["rserpool-proto", "rserpool-sctp"]),
     ("rserpool-sim", &["rserpool-proto"]),
     ("rserpool-cli", &["rserpool", "rserpool-sim"]),
+    ("rserpool-lab", &["rserpool-proto", "rserpool-sctp"]),
 ];
 
 /// Everything the protocol core may pull in, directly or not, with all features. Procedural macros

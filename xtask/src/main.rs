@@ -11,6 +11,7 @@ mod conformance;
 mod directions;
 mod e2e;
 mod fuzz;
+mod lab;
 mod steps;
 
 use clap::Parser;
@@ -24,6 +25,8 @@ enum Task {
     Ci(ci::Arguments),
     /// The main job on real servers: nginx pooled, proxied, killed and restarted under load.
     E2e(e2e::Arguments),
+    /// Interoperability and failures with real SCTP, in virtual machines: the lab.
+    Lab(lab::Arguments),
     /// Runs the fuzz targets and writes what they executed to docs/FUZZING.md.
     Fuzz(fuzz::Arguments),
     /// Measures; prints a table and leaves JSON in target/bench.
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let passed = match Task::parse() {
         Task::Ci(arguments) => ci::run(&arguments),
         Task::E2e(arguments) => e2e::run(&arguments),
+        Task::Lab(arguments) => lab::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
     };

@@ -1,0 +1,136 @@
+//! Associations that are of no use: idle ones, ones that come and go, ones that never read.
+
+use crate::client::{ASAP, Addressed, addresses, question, unix_us};
+use rserpool_proto::id::PoolHandle;
+use rserpool_sctp::{Association, Config, SendInfo};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+/// Arguments of `crowd`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Where the registrar serves, such as 10.0.0.1:3863.
+    #[arg(value_parser = addresses)]
+    registrar: Addressed,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// Opens associations and says nothing; prints every second how many are left.
+    Idle {
+        /// How many.
+        #[arg(long)]
+        count: usize,
+    },
+    /// Opens and closes associations.
+    Passing {
+        /// How many each second.
+        #[arg(long)]
+        rate: u32,
+        /// How long.
+        #[arg(long)]
+        seconds: u64,
+    },
+    /// Asks without end and reads no answer; prints every second how many are left.
+    Deaf {
+        /// How many.
+        #[arg(long)]
+        count: usize,
+        /// A large pool, so that answers are long.
+        #[arg(long)]
+        pool: PoolHandle,
+    },
+}
+
+/// Runs until told to end, or for the time given.
+pub(crate) async fn run(arguments: Arguments) -> io::Result<()> {
+    let registrar = &arguments.registrar.0;
+    match arguments.what {
+        What::Idle { count } => {
+            let crowd = open(registrar, count, &Config::default()).await?;
+            watch(&crowd).await
+        }
+        What::Passing { rate, seconds } => passing(registrar, rate, seconds).await,
+        What::Deaf { count, pool } => {
+            // As little as the kernel allows, so that the answers stay on the other side.
+            let config = Config { receive_buffer: Some(4096), ..Config::default() };
+            let crowd = open(registrar, count, &config).await?;
+            let question = question(&pool, Some(u32::MAX))?;
+            let mut sent = 0_u64;
+            for _ in 0..QUESTIONS {
+                for association in &crowd {
+                    sent +=
+                        u64::from(association.try_send(&question, SendInfo::ppid(ASAP)).is_ok());
+                }
+                tokio::task::yield_now().await;
+            }
+            println!("{} asked {sent}", unix_us());
+            watch(&crowd).await
+        }
+    }
+}
+
+/// Questions that each deaf client asks: some megabytes of answers.
+const QUESTIONS: usize = 400;
+
+async fn open(
+    registrar: &[SocketAddr],
+    count: usize,
+    config: &Config,
+) -> io::Result<Vec<Association>> {
+    let mut crowd = Vec::with_capacity(count);
+    for _ in 0..count {
+        let connecting = Association::connect(registrar, &[], config);
+        match timeout(Duration::from_secs(5), connecting).await {
+            Ok(Ok(association)) => crowd.push(association),
+            Ok(Err(error)) => println!("{} refused: {error}", unix_us()),
+            Err(_) => println!("{} not connected in 5 s", unix_us()),
+        }
+    }
+    println!("{} opened {}", unix_us(), crowd.len());
+    Ok(crowd)
+}
+
+/// Prints how many are left, whenever that has changed.
+async fn watch(crowd: &[Association]) -> io::Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut ticks = interval(Duration::from_millis(250));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut before = usize::MAX;
+    loop {
+        tokio::select! {
+            _ = term.recv() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        let left = crowd.iter().filter(|association| association.status().is_ok()).count();
+        if left != before {
+            println!("{} left {left}", unix_us());
+            before = left;
+        }
+    }
+}
+
+async fn passing(registrar: &[SocketAddr], rate: u32, seconds: u64) -> io::Result<()> {
+    let count = u64::from(rate) * seconds;
+    let mut ticks = interval(Duration::from_secs(1) / rate.max(1));
+    let config = Config::default();
+    let (mut opened, mut refused) = (0_u64, 0_u64);
+    for _ in 0..count {
+        ticks.tick().await;
+        let connecting = Association::connect(registrar, &[], &config);
+        match timeout(Duration::from_secs(2), connecting).await {
+            Ok(Ok(association)) => {
+                opened += 1;
+                let _ = timeout(Duration::from_secs(1), association.close()).await;
+            }
+            _ => refused += 1,
+        }
+    }
+    println!("{} passed {opened} refused {refused}", unix_us());
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! Clients for the scenarios of the lab, neutral between implementations: they speak the RFCs on
+//! kernel SCTP, use no extension, and print what came of it.
+//!
+//! ```text
+//!   ask     one question after the other, one line for each answer
+//!   load    as fast as the registrar can: questions or registrations per second
+//!   bad     messages that are wrong in every way, and the errors that come back
+//!   crowd   associations that say nothing, come and go, or never read
+//! ```
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "what came of it goes to stdout")]
+#![cfg_attr(not(target_os = "linux"), expect(unused, reason = "kernel SCTP is Linux's"))]
+
+#[cfg(target_os = "linux")]
+mod ask;
+#[cfg(target_os = "linux")]
+mod bad;
+#[cfg(target_os = "linux")]
+mod client;
+#[cfg(target_os = "linux")]
+mod crowd;
+#[cfg(target_os = "linux")]
+mod load;
+
+#[cfg(target_os = "linux")]
+fn main() -> std::io::Result<()> {
+    use clap::Parser;
+
+    /// Clients of the lab.
+    #[derive(Parser)]
+    enum Command {
+        /// Asks a registrar for a pool, again and again, and prints each answer.
+        Ask(ask::Arguments),
+        /// Asks or registers as fast as the registrar can.
+        Load(load::Arguments),
+        /// Sends messages that are wrong, and counts what comes back.
+        Bad(bad::Arguments),
+        /// Opens associations that are of no use.
+        Crowd(crowd::Arguments),
+    }
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match Command::parse() {
+        Command::Ask(arguments) => runtime.block_on(ask::run(arguments)),
+        Command::Load(arguments) => runtime.block_on(load::run(arguments)),
+        Command::Bad(arguments) => runtime.block_on(bad::run(arguments)),
+        Command::Crowd(arguments) => runtime.block_on(crowd::run(arguments)),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {}
