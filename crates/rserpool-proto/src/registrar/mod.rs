@@ -15,6 +15,8 @@ mod asap;
 mod association;
 mod audit;
 mod authority;
+#[cfg(test)]
+mod clause_tests;
 mod config;
 mod enrp;
 mod event;
