@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 
 use crate::config::Config;
 use crate::endpoint::Endpoint;
@@ -119,6 +120,19 @@ impl Association {
         }
     }
 
+    /// As [`Self::recv`], for futures written by hand; see [`Endpoint::poll_recv`].
+    ///
+    /// # Errors
+    /// As [`Self::recv`].
+    pub fn poll_recv(&self, context: &mut Context<'_>) -> Poll<io::Result<Event>> {
+        if self.ended.load(Ordering::Relaxed) {
+            return Poll::Ready(self.try_recv());
+        }
+        let event = ready!(self.socket.poll_recv(context))?;
+        self.note(&event);
+        Poll::Ready(Ok(event))
+    }
+
     /// Sends one message; see [`Endpoint::send`].
     ///
     /// # Errors
@@ -140,11 +154,21 @@ impl Association {
     /// # Errors
     /// As [`Endpoint::send_many`]; `InvalidInput` if one of them names another association.
     pub async fn send_many(&self, messages: &[Outgoing<'_>]) -> io::Result<usize> {
-        // The kernel would not look at the id.
-        if messages.iter().any(|message| message.association != self.id) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "another association's"));
-        }
+        self.check_ids(messages)?;
         self.socket.send_many(messages).await
+    }
+
+    /// As [`Self::send_many`], for futures written by hand; see [`Endpoint::poll_send_many`].
+    ///
+    /// # Errors
+    /// As [`Self::send_many`].
+    pub fn poll_send_many(
+        &self,
+        context: &mut Context<'_>,
+        messages: &[Outgoing<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check_ids(messages)?;
+        self.socket.poll_send_many(context, messages)
     }
 
     /// Closes gracefully and waits for the end: what was sent is delivered first, what arrives meanwhile
@@ -214,6 +238,14 @@ impl Association {
     /// `InvalidInput` if the association has ended or there is no such address.
     pub fn path(&self, address: SocketAddr) -> io::Result<Path> {
         self.socket.path(self.id, address)
+    }
+
+    /// The kernel would not look at them.
+    fn check_ids(&self, messages: &[Outgoing<'_>]) -> io::Result<()> {
+        if messages.iter().any(|message| message.association != self.id) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "another association's"));
+        }
+        Ok(())
     }
 
     fn note(&self, event: &Event) {

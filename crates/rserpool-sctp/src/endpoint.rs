@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::task::{Context, Poll};
 
 use crate::association::Association;
 use crate::config::Config;
@@ -81,6 +82,15 @@ impl Endpoint {
         self.socket.try_recv()
     }
 
+    /// As [`Self::recv`], for futures written by hand: if nothing has arrived, the task of the last call is
+    /// woken when something may have.
+    ///
+    /// # Errors
+    /// As [`Self::recv`].
+    pub fn poll_recv(&self, context: &mut Context<'_>) -> Poll<io::Result<Event>> {
+        self.socket.poll_recv(context)
+    }
+
     /// Sends one message, waiting for room in the send buffer. Done means queued: the message arrives
     /// unless [`Event::SendFailed`] or [`Event::Lost`] says otherwise. A future that is dropped before it
     /// is done has sent nothing.
@@ -118,6 +128,19 @@ impl Endpoint {
     /// that has become the first.
     pub async fn send_many(&self, messages: &[Outgoing<'_>]) -> io::Result<usize> {
         self.socket.send_many(messages).await
+    }
+
+    /// As [`Self::send_many`], for futures written by hand: if there is no room for the first message, the
+    /// task of the last call is woken when there may be.
+    ///
+    /// # Errors
+    /// As [`Self::send_many`].
+    pub fn poll_send_many(
+        &self,
+        context: &mut Context<'_>,
+        messages: &[Outgoing<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.socket.poll_send_many(context, messages)
     }
 
     /// Gives an association a socket, and so buffers, of its own. Port and addresses stay, and what has

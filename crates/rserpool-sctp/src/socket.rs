@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
@@ -235,6 +236,19 @@ impl Socket {
         }
     }
 
+    pub(crate) fn poll_recv(&self, context: &mut Context<'_>) -> Poll<io::Result<Event>> {
+        loop {
+            if let Some(event) = self.inbox().pop() {
+                return Poll::Ready(Ok(event));
+            }
+            let mut ready = ready!(self.fd.poll_read_ready(context))?;
+            match ready.try_io(|_| self.try_recv()) {
+                Ok(result) => return Poll::Ready(result),
+                Err(_would_block) => {}
+            }
+        }
+    }
+
     /// Appends what has been read already.
     pub(crate) fn drain(&self, events: &mut Vec<Event>) {
         events.extend(self.inbox().drain());
@@ -262,6 +276,25 @@ impl Socket {
             let mut ready = self.fd.writable().await?;
             match ready.try_io(|_| self.try_send_many(messages)) {
                 Ok(result) => return result,
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    pub(crate) fn poll_send_many(
+        &self,
+        context: &mut Context<'_>,
+        messages: &[Outgoing<'_>],
+    ) -> Poll<io::Result<usize>> {
+        // As in `send_many`.
+        match self.try_send_many(messages) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
+        }
+        loop {
+            let mut ready = ready!(self.fd.poll_write_ready(context))?;
+            match ready.try_io(|_| self.try_send_many(messages)) {
+                Ok(result) => return Poll::Ready(result),
                 Err(_would_block) => {}
             }
         }
