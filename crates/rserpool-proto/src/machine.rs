@@ -205,15 +205,19 @@ pub enum TransportKind {
     Sctp,
     /// TCP.
     Tcp,
+    /// Whichever of them is there: where to connect, SCTP is tried first and TCP a little later;
+    /// where to listen, it is both. Never of an association that is up.
+    Auto,
 }
 
 /// Where a registrar, element or user is reached or comes from: `tcp://127.0.0.1:3863`,
-/// `sctp://10.0.0.1,10.1.0.1:3863`, `tcp://[::1]:3863`.
+/// `sctp://10.0.0.1,10.1.0.1:3863`, `tcp://[::1]:3863`; `auto://10.0.0.1:3863`, or without
+/// `auto://`, leaves the transport open.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Locator {
     /// Transport protocol.
     pub transport: TransportKind,
-    /// At least one; TCP uses the first only.
+    /// At least one; connecting by TCP uses the first only.
     pub addresses: Addresses,
     /// Port.
     pub port: u16,
@@ -223,6 +227,11 @@ impl Locator {
     /// A TCP address.
     pub fn tcp(address: SocketAddr) -> Self {
         Self { transport: TransportKind::Tcp, addresses: address.ip().into(), port: address.port() }
+    }
+
+    /// All addresses with the port, in order.
+    pub fn socket_addrs(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.addresses.as_slice().iter().map(|address| SocketAddr::new(*address, self.port))
     }
 
     /// The first address with the port.
@@ -238,6 +247,7 @@ impl fmt::Display for Locator {
         f.write_str(match self.transport {
             TransportKind::Sctp => "sctp://",
             TransportKind::Tcp => "tcp://",
+            TransportKind::Auto => "auto://",
         })?;
         for (position, address) in self.addresses.as_slice().iter().enumerate() {
             if position > 0 {
@@ -260,8 +270,9 @@ impl core::str::FromStr for Locator {
         let (transport, rest) = match text.split_once("://") {
             Some(("tcp", rest)) => (TransportKind::Tcp, rest),
             Some(("sctp", rest)) => (TransportKind::Sctp, rest),
-            Some(_) => return Err(invalid("it begins with neither tcp:// nor sctp://")),
-            None => (TransportKind::Tcp, text),
+            Some(("auto", rest)) => (TransportKind::Auto, rest),
+            Some(_) => return Err(invalid("it begins with none of sctp://, tcp://, auto://")),
+            None => (TransportKind::Auto, text),
         };
         let (hosts, port) = rest.rsplit_once(':').ok_or_else(|| invalid("the port is missing"))?;
         let port = port.parse().map_err(|_| invalid("the port is not a number up to 65535"))?;
@@ -303,13 +314,13 @@ mod tests {
         for text in ["tcp://127.0.0.1:3863", "sctp://10.0.0.1,10.1.0.1:3863", "tcp://[::1]:1"] {
             assert_eq!(text.parse::<Locator>().unwrap().to_string(), text);
         }
-        assert_eq!("127.0.0.1:5".parse::<Locator>().unwrap().to_string(), "tcp://127.0.0.1:5");
+        assert_eq!("127.0.0.1:5".parse::<Locator>().unwrap().to_string(), "auto://127.0.0.1:5");
     }
 
     #[test]
     fn what_is_wrong_with_a_locator_is_said() {
         for (text, why) in [
-            ("udp://1.2.3.4:5", "it begins with neither tcp:// nor sctp://"),
+            ("udp://1.2.3.4:5", "it begins with none of sctp://, tcp://, auto://"),
             ("tcp://1.2.3.4", "the port is missing"),
             ("tcp://1.2.3.4:70000", "the port is not a number up to 65535"),
             ("tcp://host:1", "an address is neither IPv4 nor IPv6"),

@@ -17,7 +17,7 @@
 mod tests;
 
 use crate::id::AssociationId;
-use crate::machine::{AttemptId, Channel, Locator, Output};
+use crate::machine::{AttemptId, Channel, Locator, Output, TransportKind};
 use crate::time::{Duration, Instant};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -224,11 +224,13 @@ impl ServerHunt {
         self.end_round(outputs);
     }
 
-    /// An attempt has succeeded. `None` if it is no longer wanted; it is closed again then.
+    /// An attempt has succeeded, with `remote`. `None` if it is no longer wanted; it is closed again
+    /// then.
     pub(super) fn on_connected<E>(
         &mut self,
         assoc: AssociationId,
         attempt: AttemptId,
+        remote: Locator,
         outputs: &mut VecDeque<Output<E>>,
     ) -> Option<NewHome> {
         let Some(position) = self.attempts.iter().position(|known| known.id == attempt) else {
@@ -236,7 +238,11 @@ impl ServerHunt {
             return None;
         };
         let candidate = self.attempts.swap_remove(position).candidate;
-        let locator = self.candidates.get(candidate)?.locator.clone();
+        let locator = match &self.candidates.get(candidate)?.locator {
+            // Now it is known which.
+            Locator { transport: TransportKind::Auto, .. } => remote,
+            locator => locator.clone(),
+        };
         // SH3, SH6: the first that connects is the home, the others are given up.
         self.end_round(outputs);
         Some(self.move_to(assoc, locator, Some(candidate)))

@@ -342,8 +342,9 @@ impl Machine for PoolElement {
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Connected { assoc, attempt: Some(attempt), .. } => {
-                if let Some(found) = self.hunt.on_connected(assoc, attempt, &mut self.outputs) {
+            Input::Connected { assoc, attempt: Some(attempt), remote, .. } => {
+                let outputs = &mut self.outputs;
+                if let Some(found) = self.hunt.on_connected(assoc, attempt, remote, outputs) {
                     self.on_new_home(now, found, ServerId::NONE);
                 }
             }

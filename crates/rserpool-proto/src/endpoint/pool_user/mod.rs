@@ -495,8 +495,9 @@ impl Machine for PoolUser {
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Connected { assoc, attempt: Some(attempt), .. } => {
-                if let Some(found) = self.hunt.on_connected(assoc, attempt, &mut self.outputs) {
+            Input::Connected { assoc, attempt: Some(attempt), remote, .. } => {
+                let outputs = &mut self.outputs;
+                if let Some(found) = self.hunt.on_connected(assoc, attempt, remote, outputs) {
                     if let Some((assoc, _)) = found.previous {
                         self.outputs.push_back(Output::Disconnect { assoc });
                     }

@@ -33,8 +33,8 @@ impl Machine for Hunter {
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Connected { assoc, attempt: Some(attempt), .. } => {
-                self.hunt.on_connected(assoc, attempt, &mut self.outputs);
+            Input::Connected { assoc, attempt: Some(attempt), remote, .. } => {
+                self.hunt.on_connected(assoc, attempt, remote, &mut self.outputs);
             }
             Input::ConnectFailed { attempt, .. } => {
                 let failed = self.hunt.on_connect_failed(now, attempt, &mut self.outputs);
@@ -212,7 +212,8 @@ fn a_suspected_home_stays_until_another_is_found_or_it_answers() {
     bench.suspect();
     let attempt = bench.attempts[0].0;
     let second = AssociationId(99);
-    let found = bench.machine.hunt.on_connected(second, attempt, &mut bench.machine.outputs);
+    let outputs = &mut bench.machine.outputs;
+    let found = bench.machine.hunt.on_connected(second, attempt, registrar(2), outputs);
     let previous = Some((first, registrar(1)));
     assert_eq!(found, Some(NewHome { assoc: second, previous }));
 }
