@@ -2,20 +2,23 @@
 
 use crate::failure::Failure;
 use clap::{Args, ValueEnum};
+use rserpool::driver::is_sctp_available;
 use rserpool::proto::machine::{Locator, TransportKind};
 use rserpool::proto::timers::Preset;
 
 /// Where registrars are.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RegistrarFlags {
-    /// Where a registrar serves elements and users; repeat it for more than one, they are tried
-    /// together
+    /// Where a registrar serves elements and users: sctp://ADDRESS,ADDRESS:PORT, tcp:// or auto://;
+    /// repeat it for more than one, they are tried together
+    ///
+    /// auto:// tries SCTP first and TCP a moment later, and takes what is there first.
     #[arg(
         long = "registrar",
         value_name = "ADDR",
         env = "RSERPOOL_REGISTRAR",
         value_delimiter = ' ',
-        default_value = "tcp://127.0.0.1:3863"
+        default_value = "auto://127.0.0.1:3863"
     )]
     pub(crate) registrars: Vec<Locator>,
 }
@@ -23,18 +26,19 @@ pub(crate) struct RegistrarFlags {
 impl RegistrarFlags {
     /// The registrars, all of them reached in a way that works here.
     pub(crate) fn locators(&self) -> Result<Vec<Locator>, Failure> {
-        only_tcp("--registrar", &self.registrars)?;
+        let only_sctp = |locator: &Locator| locator.transport == TransportKind::Sctp;
+        if self.registrars.iter().all(only_sctp) && !is_sctp_available() {
+            return Err(no_sctp("--registrar"));
+        }
         Ok(self.registrars.clone())
     }
 }
 
-/// Refuses what cannot be reached or served here.
-pub(crate) fn only_tcp(flag: &str, locators: &[Locator]) -> Result<(), Failure> {
-    match locators.iter().find(|locator| locator.transport != TransportKind::Tcp) {
-        None => Ok(()),
-        Some(locator) => Err(Failure::usage(format!("{flag} {locator}: SCTP is not there yet"))
-            .next("registrars, elements and users speak over TCP: write tcp://")),
-    }
+/// What is wanted over SCTP alone cannot be had here.
+pub(crate) fn no_sctp(flag: &str) -> Failure {
+    Failure::failed("this host has no SCTP").next(format!(
+        "load the kernel's module, `modprobe sctp`, or write {flag} auto:// or tcp://"
+    ))
 }
 
 /// How long things are waited for.

@@ -1,12 +1,11 @@
 //! Shows the pools of a registrar: `rserpool list`.
 
-use crate::args::only_tcp;
 use crate::failure::Failure;
 use crate::output::{self, OutputFlags};
 use crate::signals::Stop;
 use crate::view::{self, PoolView};
 use rserpool::proto::id::PoolHandle;
-use rserpool::proto::machine::Locator;
+use rserpool::proto::machine::{Locator, TransportKind};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
@@ -63,7 +62,10 @@ impl Args {
 impl EnrpFlag {
     /// All pools, or one of them, which may be none.
     pub(crate) async fn read(&self, only: Option<&PoolHandle>) -> Result<Vec<PoolView>, Failure> {
-        only_tcp("--enrp", std::slice::from_ref(&self.enrp))?;
+        if self.enrp.transport == TransportKind::Sctp {
+            return Err(Failure::usage(format!("--enrp {}: tables are read over TCP", self.enrp))
+                .next("write tcp://, with an address where the registrar serves others over TCP"));
+        }
         let table = rserpool::table::read(self.enrp.primary()).await.map_err(|error| {
             Failure::failed(error).next(
                 "start a registrar with `rserpool registrar`, or say by --enrp where one serves \

@@ -153,7 +153,7 @@ fn wrong_usage_is_exit_code_2() {
     for arguments in [
         &["element", "web", "--tcp", "0.0.0.0:80"][..],
         &["element", "web", "--tcp", "127.0.0.1:80", "--weight", "3"],
-        &["resolve", "web", "--registrar", "sctp://127.0.0.1:3863"],
+        &["resolve", "web", "--registrar", "udp://127.0.0.1:3863"],
         &["list", "--log-level", "loud"],
         &["registrar", "--asap", "tcp://127.0.0.1:7", "--enrp", "tcp://127.0.0.1:7"],
         &["nothing"],
@@ -234,8 +234,7 @@ fn a_report_about_a_dead_server_behind_a_living_adopter_removes_it_at_once() {
     let mut registrar =
         Running::start(&["registrar", "--timers", "rfc", "--asap", any, "--enrp", any]);
     let line = registrar.log("registrar started");
-    let address =
-        |key: &str| format!("tcp://{}", line[key].as_str().unwrap().trim_matches(['[', ']']));
+    let address = |key: &str| line[key].as_str().unwrap().to_owned();
     let scope = Scope { asap: address("asap"), enrp: address("enrp"), registrar };
     let mut watch = scope.watch();
     let server = TcpListener::bind(own_address(9)).unwrap();

@@ -234,6 +234,14 @@ impl Locator {
         self.addresses.as_slice().iter().map(|address| SocketAddr::new(*address, self.port))
     }
 
+    /// Whether both can be of one end: the same transport and port, and an address in common.
+    pub fn meets(&self, other: &Self) -> bool {
+        let theirs = other.addresses.as_slice();
+        self.transport == other.transport
+            && self.port == other.port
+            && self.addresses.as_slice().iter().any(|address| theirs.contains(address))
+    }
+
     /// The first address with the port.
     pub fn primary(&self) -> SocketAddr {
         // `Addresses` holds at least one.

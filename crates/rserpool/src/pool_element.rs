@@ -1,10 +1,10 @@
 //! A server's membership in a pool.
 
-use crate::driver::{Driver, Hosted, Limits};
+use crate::driver::{Driver, Hosted, Limits, is_sctp_available};
 use crate::metrics::Metrics;
 use crate::proto::endpoint::pool_element as machine;
 use crate::proto::id::{PeId, PoolHandle};
-use crate::proto::machine::Locator;
+use crate::proto::machine::{Locator, TransportKind};
 use crate::proto::time::Instant;
 use crate::proto::wire::operation_error::ErrorCause;
 use crate::proto::wire::policy::PolicyParameter;
@@ -87,6 +87,10 @@ impl PoolElement {
     pub async fn start(mut config: PoolElementConfig) -> Result<Self, StartError> {
         if config.registrars.is_empty() {
             return Err(StartError::NoRegistrar);
+        }
+        let only_sctp = |locator: &Locator| locator.transport == TransportKind::Sctp;
+        if config.registrars.iter().all(only_sctp) && !is_sctp_available() {
+            return Err(StartError::NoSctp);
         }
         if config.stamp_start == 0 {
             let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -220,6 +224,11 @@ pub enum StartError {
     /// The list of registrars is empty.
     #[error("no registrar is configured: name at least one")]
     NoRegistrar,
+    /// All registrars are named by `sctp://`, and this host has no SCTP.
+    #[error(
+        "this host has no SCTP: load the kernel's module (modprobe sctp), or name the registrars by auto:// or tcp://"
+    )]
+    NoSctp,
 }
 
 /// Why an element is not in its pool.

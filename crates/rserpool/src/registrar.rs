@@ -1,15 +1,19 @@
 //! A registrar.
 
-use crate::driver::{BindError, Driver, Hosted, Limits, listen};
+use crate::driver::{
+    BindError, Driver, Hosted, Limits, SctpSocket, is_sctp_available, listen, listen_sctp,
+};
 use crate::metrics::Metrics;
 use crate::proto::id::ServerId;
-use crate::proto::machine::Channel;
+use crate::proto::machine::{Channel, Locator, TransportKind};
 use crate::proto::registrar as machine;
 use crate::proto::time::Instant;
+use crate::proto::wire::transport::Addresses;
 use crate::proto::wire::{PORT_ASAP, PORT_ENRP};
 use crate::seed::seed;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -22,12 +26,14 @@ pub use crate::proto::registrar::{Counters, Event, RegistrarConfig, RemovalReaso
 /// What a [`Registrar`] is told at its start.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Addresses for elements and users, over TCP; port 0 lets the system choose. Defaults to
-    /// 127.0.0.1 and the registered port, 3863 (RFC 5352 §8.2).
-    pub asap: Vec<SocketAddr>,
-    /// Addresses for other registrars and for readers of the table ([`crate::table`]), over TCP.
-    /// Defaults to 127.0.0.1 and the registered port, 9901 (RFC 5353 §5.2); may be empty.
-    pub enrp: Vec<SocketAddr>,
+    /// Addresses for elements and users; port 0 lets the system choose. Those of one `sctp://` are
+    /// one socket, so that peers learn all of them; [`TransportKind::Auto`] is TCP, and SCTP on the
+    /// same port if the host has it. Defaults to `auto://127.0.0.1` and the registered port, 3863
+    /// (RFC 5352 §8.2).
+    pub asap: Vec<Locator>,
+    /// Addresses for other registrars and, over TCP, for readers of the table ([`crate::table`]).
+    /// Defaults to `auto://127.0.0.1` and the registered port, 9901 (RFC 5353 §5.2); may be empty.
+    pub enrp: Vec<Locator>,
     /// What is not about sockets.
     pub machine: RegistrarConfig,
     /// Bounds of its connections.
@@ -37,12 +43,17 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            asap: vec![(Ipv4Addr::LOCALHOST, PORT_ASAP).into()],
-            enrp: vec![(Ipv4Addr::LOCALHOST, PORT_ENRP).into()],
+            asap: vec![on_loopback(PORT_ASAP)],
+            enrp: vec![on_loopback(PORT_ENRP)],
             machine: RegistrarConfig::default(),
             limits: Limits::default(),
         }
     }
+}
+
+fn on_loopback(port: u16) -> Locator {
+    let addresses = IpAddr::from(Ipv4Addr::LOCALHOST).into();
+    Locator { transport: TransportKind::Auto, addresses, port }
 }
 
 /// Serves an operation scope: keeps the pools, answers users, supervises elements.
@@ -54,10 +65,10 @@ impl Default for Config {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let any = "127.0.0.1:0".parse()?;
-/// let config = Config { asap: vec![any], enrp: vec![any], ..Config::default() };
+/// let any: rserpool::proto::machine::Locator = "127.0.0.1:0".parse()?;
+/// let config = Config { asap: vec![any.clone()], enrp: vec![any], ..Config::default() };
 /// let registrar = Registrar::start(config).await?;
-/// println!("elements and users come to {}", registrar.asap_addrs()[0]);
+/// println!("elements and users come to {}", registrar.asap()[0]);
 /// registrar.shutdown().await;
 /// # Ok(())
 /// # }
@@ -65,8 +76,8 @@ impl Default for Config {
 #[derive(Debug)]
 pub struct Registrar {
     id: ServerId,
-    asap: Vec<SocketAddr>,
-    enrp: Vec<SocketAddr>,
+    asap: Listening,
+    enrp: Listening,
     commands: mpsc::Sender<Command>,
     events: broadcast::Sender<Event>,
     metrics: Arc<Metrics>,
@@ -82,14 +93,15 @@ impl Registrar {
     /// Opens the sockets and starts to serve.
     ///
     /// # Errors
-    /// [`BindError`] with the address that could not be listened on; nothing is left open.
+    /// [`BindError`] with the address that could not be listened on; nothing is left open. A host
+    /// without SCTP fails `sctp://` only.
     ///
     /// # Panics
     /// Outside a tokio runtime with time and net enabled.
     pub async fn start(mut config: Config) -> Result<Self, BindError> {
         let asap = Sockets::open(&config.asap)?;
         let enrp = Sockets::open(&config.enrp)?;
-        config.machine.enrp_port = enrp.addresses.first().map_or(0, SocketAddr::port);
+        config.machine.enrp_port = enrp.listening.tcp.first().map_or(0, SocketAddr::port);
         let machine = machine::Registrar::new(config.machine, seed(), crate::driver::now());
         let id = machine.id();
         let (commands, inbox) = mpsc::channel(COMMANDS);
@@ -97,14 +109,11 @@ impl Registrar {
         let metrics = Arc::<Metrics>::default();
         let host = Host { machine, events: events.clone() };
         let mut driver = Driver::new(host, inbox, config.limits, metrics.clone());
-        for (channel, sockets) in [(Channel::Asap, asap.sockets), (Channel::Enrp, enrp.sockets)] {
-            for socket in sockets {
-                driver.add_listener(channel, socket);
-            }
-        }
-        info!(server = %id, asap = ?asap.addresses, enrp = ?enrp.addresses, "registrar started");
+        let (asap, enrp) =
+            (asap.serve(Channel::Asap, &mut driver), enrp.serve(Channel::Enrp, &mut driver));
+        info!(server = %id, asap = %asap, enrp = %enrp, "registrar started");
         let task = tokio::spawn(driver.run());
-        Ok(Self { id, asap: asap.addresses, enrp: enrp.addresses, commands, events, metrics, task })
+        Ok(Self { id, asap, enrp, commands, events, metrics, task })
     }
 
     /// Its identifier.
@@ -112,14 +121,25 @@ impl Registrar {
         self.id
     }
 
-    /// Where elements and users come to, in the order of [`Config::asap`].
-    pub fn asap_addrs(&self) -> &[SocketAddr] {
-        &self.asap
+    /// Where elements and users come to, in the order of [`Config::asap`], with the transports that
+    /// there are.
+    pub fn asap(&self) -> &[Locator] {
+        &self.asap.locators
     }
 
-    /// Where registrars and readers come to, in the order of [`Config::enrp`].
+    /// As [`Registrar::asap`], over TCP.
+    pub fn asap_addrs(&self) -> &[SocketAddr] {
+        &self.asap.tcp
+    }
+
+    /// Where registrars come to, in the order of [`Config::enrp`], with the transports that there are.
+    pub fn enrp(&self) -> &[Locator] {
+        &self.enrp.locators
+    }
+
+    /// As [`Registrar::enrp`], over TCP: where readers come to.
     pub fn enrp_addrs(&self) -> &[SocketAddr] {
-        &self.enrp
+        &self.enrp.tcp
     }
 
     /// What happens from now on. A receiver that is more than 1024 events behind misses the oldest,
@@ -141,7 +161,7 @@ impl Registrar {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # use rserpool::{Registrar, registrar::Config};
     /// # let any = "127.0.0.1:0".parse()?;
-    /// # let config = Config { asap: vec![any], enrp: vec![any], ..Config::default() };
+    /// # let config = Config { asap: vec![any], enrp: vec![], ..Config::default() };
     /// let registrar = Registrar::start(config).await?;
     /// let counters = registrar.inspect(|machine| machine.counters()).await;
     /// assert_eq!(counters.map(|counters| counters.registrations), Some(0));
@@ -171,21 +191,87 @@ impl Registrar {
     }
 }
 
+/// Where a registrar listens.
+#[derive(Debug, Default)]
+struct Listening {
+    locators: Vec<Locator>,
+    tcp: Vec<SocketAddr>,
+}
+
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, locator) in self.locators.iter().enumerate() {
+            if position > 0 {
+                f.write_str(" ")?;
+            }
+            locator.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
 struct Sockets {
-    sockets: Vec<TcpListener>,
-    addresses: Vec<SocketAddr>,
+    tcp: Vec<TcpListener>,
+    sctp: Vec<SctpSocket>,
+    listening: Listening,
 }
 
 impl Sockets {
-    fn open(wanted: &[SocketAddr]) -> Result<Self, BindError> {
-        let (mut sockets, mut addresses) = (Vec::new(), Vec::new());
-        for address in wanted {
-            let socket = listen(*address)?;
-            let local = socket.local_addr();
-            addresses.push(local.map_err(|source| BindError { address: *address, source })?);
-            sockets.push(socket);
+    fn open(wanted: &[Locator]) -> Result<Self, BindError> {
+        let mut sockets = Self::default();
+        for locator in wanted {
+            let mut addresses: Vec<SocketAddr> = locator.socket_addrs().collect();
+            if locator.transport != TransportKind::Sctp {
+                for at in 0..addresses.len() {
+                    let Some(address) = addresses.get(at).copied() else { continue };
+                    let bound = sockets.open_tcp(address)?;
+                    // What the system has chosen for the first is for all.
+                    addresses.iter_mut().for_each(|address| address.set_port(bound.port()));
+                }
+            }
+            match locator.transport {
+                TransportKind::Tcp => {}
+                TransportKind::Auto if !is_sctp_available() => {
+                    debug!("this host has no SCTP: serving over TCP only");
+                }
+                TransportKind::Sctp | TransportKind::Auto => sockets.open_sctp(&addresses)?,
+            }
         }
-        Ok(Self { sockets, addresses })
+        Ok(sockets)
+    }
+
+    fn open_tcp(&mut self, address: SocketAddr) -> Result<SocketAddr, BindError> {
+        let socket = listen(address)?;
+        let bound = socket.local_addr().map_err(|source| BindError { address, source })?;
+        self.tcp.push(socket);
+        self.listening.tcp.push(bound);
+        self.listening.locators.push(Locator::tcp(bound));
+        Ok(bound)
+    }
+
+    fn open_sctp(&mut self, addresses: &[SocketAddr]) -> Result<(), BindError> {
+        let socket = listen_sctp(addresses)?;
+        let Some(address) = addresses.first().copied() else { return Ok(()) };
+        let bound = socket.local_addrs().map_err(|source| BindError { address, source })?;
+        let port = bound.first().map_or(address.port(), SocketAddr::port);
+        let bound: Vec<IpAddr> = bound.iter().map(SocketAddr::ip).collect();
+        let missing = || BindError { address, source: io::ErrorKind::AddrNotAvailable.into() };
+        let addresses = Addresses::new(&bound).ok_or_else(missing)?;
+        let transport = TransportKind::Sctp;
+        self.sctp.push(socket);
+        self.listening.locators.push(Locator { transport, addresses, port });
+        Ok(())
+    }
+
+    fn serve(self, channel: Channel, driver: &mut Driver<Host>) -> Listening {
+        for socket in self.tcp {
+            driver.add_listener(channel, socket);
+        }
+        for socket in self.sctp {
+            driver.add_sctp(channel, socket);
+        }
+        self.listening
     }
 }
 

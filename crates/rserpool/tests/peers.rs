@@ -19,8 +19,8 @@ async fn soon<F: Future>(future: F) -> F::Output {
 
 /// A registrar that dials those before it, in service and known to all of them.
 async fn join(others: &[Registrar]) -> Registrar {
-    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let mut config = Config { asap: vec![any], enrp: vec![any], ..Config::default() };
+    let any: Locator = "tcp://127.0.0.1:0".parse().unwrap();
+    let mut config = Config { asap: vec![any.clone()], enrp: vec![any], ..Config::default() };
     config.machine.peers = others.iter().map(|other| Locator::tcp(other.enrp_addrs()[0])).collect();
     let mut joined: Vec<_> = others.iter().map(Registrar::events).collect();
     let registrar = Registrar::start(config).await.unwrap();

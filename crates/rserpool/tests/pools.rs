@@ -31,7 +31,8 @@ async fn registrar() -> Registrar {
 }
 
 async fn registrar_at(asap: SocketAddr) -> Registrar {
-    let config = Config { asap: vec![asap], enrp: vec![any()], ..Config::default() };
+    let (asap, enrp) = (vec![Locator::tcp(asap)], vec![Locator::tcp(any())]);
+    let config = Config { asap, enrp, ..Config::default() };
     Registrar::start(config).await.unwrap()
 }
 
@@ -273,7 +274,8 @@ async fn a_port_in_use_is_named_and_nothing_is_left_open() {
     let free = driver::listen(any()).unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
-    let config = Config { asap: vec![address, taken], enrp: vec![], ..Config::default() };
+    let asap = [address, taken].map(Locator::tcp).into();
+    let config = Config { asap, enrp: vec![], ..Config::default() };
     let error = Registrar::start(config).await.unwrap_err();
     assert!(error.to_string().starts_with(&format!("cannot listen on {taken}: ")), "{error}");
     drop(driver::listen(address).unwrap());

@@ -88,7 +88,8 @@ const PICTURE: Duration = Duration::from_millis(80);
 impl Args {
     pub(crate) async fn run(self, stop: &Stop) -> Result<(), Failure> {
         let any: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
-        let config = Config { asap: vec![any], enrp: Vec::new(), ..Config::default() };
+        let asap = vec![Locator::tcp(any)];
+        let config = Config { asap, enrp: Vec::new(), ..Config::default() };
         let registrar = Registrar::start(config).await.map_err(Failure::failed)?;
         let address = registrar.asap_addrs().first().copied().unwrap_or(any);
 

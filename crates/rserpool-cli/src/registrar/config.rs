@@ -1,9 +1,9 @@
 //! What a registrar can be told in a file; every key is optional and named as its field.
 //!
 //! ```toml
-//! asap = ["tcp://0.0.0.0:3863"]      # where elements and users are served
+//! asap = ["0.0.0.0:3863"]            # where elements and users are served
 //! enrp = "tcp://127.0.0.1:9901"      # where other registrars, `list` and `watch` are
-//! peers = ["tcp://10.0.0.2:9901"]    # other registrars of the scope
+//! peers = ["10.0.0.2:9901"]          # other registrars of the scope
 //! id = "0x1234abcd"                  # drawn at the start if it is not given
 //! log_level = "info"
 //! log_format = "json"
@@ -26,7 +26,7 @@ use crate::config::{self, Problem, Section};
 use crate::logging::{self, LogFormat};
 use clap::ValueEnum as _;
 use rserpool::proto::id::{PoolHandle, ServerId};
-use rserpool::proto::machine::{Locator, TransportKind};
+use rserpool::proto::machine::Locator;
 use rserpool::proto::registrar::{LifeUnit, RegistrarConfig};
 use rserpool::proto::timers::{Preset, RegistrarTimers};
 use toml::de::DeValue;
@@ -54,8 +54,8 @@ impl FileConfig {
     pub(crate) fn read(text: &str, preset: Option<Preset>) -> Result<Self, Vec<Problem>> {
         config::read(text, |root| {
             let mut file = Self {
-                asap: root.take_list("asap", tcp),
-                enrp: root.take_list("enrp", tcp),
+                asap: root.take_list("asap", config::parsed),
+                enrp: root.take_list("enrp", config::parsed),
                 log_level: root.take("log_level", level),
                 log_format: root.take("log_format", format),
                 machine: RegistrarConfig::default(),
@@ -64,7 +64,7 @@ impl FileConfig {
                 root.problem("asap", "a registrar without an address serves nobody");
             }
             let machine = &mut file.machine;
-            machine.peers = root.take_list("peers", tcp).unwrap_or_default();
+            machine.peers = root.take_list("peers", config::parsed).unwrap_or_default();
             machine.id = root.take("id", config::id).map_or(ServerId::NONE, ServerId);
             machine.timers = RegistrarTimers::preset(preset.unwrap_or_default());
             root.section("timers", |section| timers(section, &mut machine.timers, preset));
@@ -147,14 +147,6 @@ fn timers(section: &mut Section<'_>, timers: &mut RegistrarTimers, forced: Optio
     }
 }
 
-fn tcp(value: &DeValue<'_>) -> Result<Locator, String> {
-    let locator: Locator = config::parsed(value)?;
-    match locator.transport {
-        TransportKind::Tcp => Ok(locator),
-        TransportKind::Sctp => Err(format!("{locator}: SCTP is not there yet, write tcp://")),
-    }
-}
-
 fn level(value: &DeValue<'_>) -> Result<String, String> {
     let text = config::text(value)?;
     logging::targets(text).map(|_| text.into())
@@ -222,7 +214,7 @@ mod tests {
     #[test]
     fn all_problems_are_said_with_line_and_key() {
         let text = "\
-asap = [\"tcp://127.0.0.1:3863\", \"sctp://127.0.0.1:3863\", \"here\"]
+asap = [\"tcp://127.0.0.1:3863\", \"udp://127.0.0.1:3863\", \"here\"]
 log_level = \"loud\"
 [timers]
 preset = \"fast\"

@@ -2,7 +2,7 @@
 
 mod config;
 
-use crate::args::{Timers, only_tcp};
+use crate::args::{Timers, no_sctp};
 use crate::failure::Failure;
 use crate::logging::{self, LogFlags};
 use crate::output;
@@ -25,15 +25,15 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Serve elements and users here; repeat it for more than one address [default:
-    /// tcp://127.0.0.1:3863]
+    /// Serve elements and users here; repeat it for more than one address [default: 127.0.0.1:3863]
     ///
-    /// tcp://0.0.0.0:3863 serves other machines too. Port 0 lets the system choose; the log says
-    /// what it chose.
+    /// 0.0.0.0:3863 serves other machines too, over TCP and, if this one has it, over SCTP;
+    /// tcp://0.0.0.0:3863 and sctp://10.0.0.1,10.1.0.1:3863 over one of them only. Port 0 lets the
+    /// system choose; the log says what it chose.
     #[arg(long, value_name = "ADDR")]
     asap: Vec<Locator>,
     /// Serve other registrars, `rserpool list` and `rserpool watch` here [default:
-    /// tcp://127.0.0.1:9901]
+    /// 127.0.0.1:9901]
     #[arg(long, value_name = "ADDR")]
     enrp: Vec<Locator>,
     /// Another registrar of the scope, at its --enrp address; repeat it for each
@@ -59,15 +59,16 @@ pub(crate) struct Args {
 const EXAMPLES: &str = "\
 Examples:
   rserpool registrar
-  rserpool registrar --asap tcp://0.0.0.0:3863 --log-format json
-  rserpool registrar --asap tcp://127.0.0.1:3873 --enrp tcp://127.0.0.1:9911 \
-    --peer tcp://127.0.0.1:9901     # a second one beside the first
+  rserpool registrar --asap 0.0.0.0:3863 --log-format json
+  rserpool registrar --asap sctp://10.0.0.1,10.1.0.1:3863 --asap tcp://10.0.0.1:3863
+  rserpool registrar --asap 127.0.0.1:3873 --enrp 127.0.0.1:9911 \
+    --peer 127.0.0.1:9901           # a second one beside the first
   rserpool registrar --config registrar.toml --check-config
 
 A file, with everything by default but what it says:
-  asap = [\"tcp://10.0.0.1:3863\", \"tcp://[::1]:3863\"]
-  enrp = \"tcp://127.0.0.1:9901\"    # [] for none
-  peers = [\"tcp://10.0.0.2:9901\"]   # other registrars of the scope
+  asap = [\"10.0.0.1:3863\", \"tcp://[::1]:3863\"]
+  enrp = \"127.0.0.1:9901\"          # [] for none
+  peers = [\"10.0.0.2:9901\"]        # other registrars of the scope
   log_level = \"info,rserpool=debug\"
   log_format = \"json\"
 
@@ -101,7 +102,7 @@ impl Args {
             return Ok(());
         }
         logging::start(&log, "info")?;
-        let asap = config.asap.clone();
+        let asap: Vec<SocketAddr> = config.asap.iter().flat_map(Locator::socket_addrs).collect();
         let registrar =
             Registrar::start(config).await.map_err(|error| not_listening(&error, &asap))?;
         stop.requested().await;
@@ -130,22 +131,19 @@ impl Args {
     }
 
     fn merged(self, file: FileConfig) -> Result<Config, Failure> {
-        only_tcp("--asap", &self.asap)?;
-        only_tcp("--enrp", &self.enrp)?;
-        only_tcp("--peer", &self.peer)?;
         let mut config = Config { machine: file.machine, ..Config::default() };
-        let set =
-            |target: &mut Vec<SocketAddr>, flags: Vec<Locator>, file: Option<Vec<Locator>>| {
-                let given = if flags.is_empty() { file } else { Some(flags) };
-                if let Some(given) = given {
-                    *target = given.iter().map(Locator::primary).collect();
-                }
-            };
+        let set = |target: &mut Vec<Locator>, flags: Vec<Locator>, file: Option<Vec<Locator>>| {
+            let given = if flags.is_empty() { file } else { Some(flags) };
+            if let Some(given) = given {
+                *target = given;
+            }
+        };
         set(&mut config.asap, self.asap, file.asap);
         set(&mut config.enrp, self.enrp, file.enrp);
-        if let Some(twice) =
-            config.asap.iter().find(|asap| asap.port() != 0 && config.enrp.contains(asap))
-        {
+        let clash = |asap: &&Locator| {
+            asap.port != 0 && config.enrp.iter().any(|enrp| enrp.primary() == asap.primary())
+        };
+        if let Some(twice) = config.asap.iter().find(clash).map(Locator::primary) {
             return Err(Failure::usage(format!("{twice} is given both as --asap and as --enrp"))
                 .next("elements and users need a port of their own, and so do registrars"));
         }
@@ -170,6 +168,7 @@ fn not_listening(error: &BindError, asap: &[SocketAddr]) -> Failure {
         }
         io::ErrorKind::AddrNotAvailable => format!("{address} is not an address of this machine"),
         io::ErrorKind::PermissionDenied => format!("this user may not listen on {address}"),
+        io::ErrorKind::Unsupported => return no_sctp(flag),
         _ => error.to_string(),
     };
     let mut any = *address;

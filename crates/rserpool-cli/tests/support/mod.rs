@@ -113,10 +113,7 @@ impl Scope {
         let any = "tcp://127.0.0.1:0";
         let mut registrar = Running::start(&["registrar", "--asap", any, "--enrp", any]);
         let line = registrar.log("registrar started");
-        let address = |key: &str| {
-            let list = line[key].as_str().unwrap();
-            format!("tcp://{}", list.trim_matches(['[', ']']))
-        };
+        let address = |key: &str| line[key].as_str().unwrap().to_owned();
         Self { asap: address("asap"), enrp: address("enrp"), registrar }
     }
 

@@ -461,7 +461,7 @@ fn own_transport(local: &Locator, port: u16) -> Transport {
             transport_use: TransportUse::DataOnly,
             addresses: local.addresses.clone(),
         }),
-        TransportKind::Tcp => {
+        TransportKind::Tcp | TransportKind::Auto => {
             let mut address = local.primary();
             address.set_port(port);
             Transport::Tcp(address)

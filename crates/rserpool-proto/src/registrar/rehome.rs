@@ -65,11 +65,11 @@ impl Registrar {
             addresses: asap.addresses.clone(),
             port: asap.port,
         };
-        let connected = self.associations.iter().find(|(_, known)| known.remote == to);
+        let connected = self.associations.iter().find(|(_, known)| known.remote.meets(&to));
         if let Some(assoc) = connected.map(|(assoc, _)| *assoc) {
             return self.ask_home(now, slot, assoc);
         }
-        let calling = self.calls.iter_mut().find(|(_, call)| call.to == to);
+        let calling = self.calls.iter_mut().find(|(_, call)| call.to.meets(&to));
         if let Some((_, call)) = calling {
             call.slots.push(slot);
             return;

@@ -1,6 +1,7 @@
 //! One TCP connection: what has come and is not a whole message yet, what waits to be sent.
 
 use super::ready::Signal;
+use super::sctp;
 use crate::proto::id::AssociationId;
 use crate::proto::machine::{Channel, CloseReason};
 use std::io;
@@ -157,13 +158,14 @@ const SPARE_CAPACITY: usize = 64 * 1024;
 /// What an error of a socket means to a machine.
 pub(super) fn close_reason(error: &io::Error) -> CloseReason {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => CloseReason::Refused,
+        // Where there is no SCTP nobody listens by it.
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::Unsupported => CloseReason::Refused,
         io::ErrorKind::TimedOut => CloseReason::TimedOut,
         _ => CloseReason::Lost,
     }
 }
 
-/// A place for a listener, an attempt or a connection, with the waker that names it.
+/// A place for a socket or an attempt, with the waker that names it.
 pub(super) struct Slot {
     pub(super) signal: Arc<Signal>,
     pub(super) waker: Waker,
@@ -178,4 +180,6 @@ pub(super) enum Content {
     Listener(super::Listener),
     Attempt(super::Attempt),
     Connection(Box<Connection>),
+    Endpoint(sctp::Endpoint),
+    Association(Box<sctp::Association>),
 }

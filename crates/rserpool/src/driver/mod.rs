@@ -11,6 +11,10 @@
 //! for a connection however many messages it takes. A message is copied twice (from and to the
 //! kernel) and crosses no channel, no lock and no other task.
 //!
+//! Over TCP an association is a connection. Over SCTP many share the socket of their channel, which
+//! listens and connects from one port, so that who is connected to can also connect back; those that
+//! would hold the others up get a socket of their own.
+//!
 //! Time is [`now`], which goes on while the host is suspended. Alarms are the runtime's and do not:
 //! after a suspension they come late, and the machine sees that by the time it is given.
 //!
@@ -21,16 +25,22 @@ mod clock;
 mod connection;
 mod echo;
 mod ready;
+#[cfg(target_os = "linux")]
+mod sctp;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_sctp.rs"]
+mod sctp;
 mod socket;
 mod traffic;
 
 pub use clock::now;
 pub use echo::Echo;
+pub use sctp::{SctpSocket, is_sctp_available, listen_sctp};
 pub use socket::{BindError, listen};
 
 use crate::metrics::Metrics;
 use crate::proto::id::AssociationId;
-use crate::proto::machine::{AttemptId, Channel, Input, Locator, Machine, Output};
+use crate::proto::machine::{AttemptId, Channel, Input, Locator, Machine, Output, TransportKind};
 use crate::proto::time::Instant;
 use crate::proto::wire::framer::MAX_FRAME_LEN;
 use connection::{Content, Slot};
@@ -38,6 +48,7 @@ use ready::Ready;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -80,8 +91,9 @@ pub struct Limits {
     /// A client's requests are not read while a quarter of it waits. Defaults to 1 MiB.
     pub output: usize,
     /// Time that sent data may stay unacknowledged, or the peer's window closed, before the
-    /// connection counts as broken (`TCP_USER_TIMEOUT`); also bounds connecting. Defaults to 10 s:
-    /// the machines find silence by their own, shorter timers.
+    /// connection counts as broken (`TCP_USER_TIMEOUT`; over SCTP the window only, since silence is
+    /// found sooner); also bounds connecting. Defaults to 10 s: the machines find silence by their
+    /// own, shorter timers.
     pub user_timeout: Duration,
 }
 
@@ -104,6 +116,8 @@ impl Turn {
     const BYTES: usize = 64 * 1024;
     /// Connections accepted.
     const ACCEPTS: usize = 64;
+    /// Messages and notifications taken from one SCTP socket.
+    const EVENTS: usize = 256;
     /// Commands carried out.
     const COMMANDS: usize = 256;
 }
@@ -119,13 +133,25 @@ struct Listener {
     paused_until: Option<Instant>,
 }
 
-/// A connection that is being opened.
+/// An association that is being opened, by one transport or by two: the first that is up is taken.
 struct Attempt {
     id: AttemptId,
     channel: Channel,
     to: Locator,
-    connecting: Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>,
+    tcp: Option<Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>>,
+    sctp: Option<sctp::Pending>,
+    /// What is tried as well from then on, or as soon as the other has failed.
+    next: Option<(Instant, TransportKind)>,
 }
+
+/// How long the one transport has before the other is tried as well ([`TransportKind::Auto`]).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// How long it is remembered by which transport an address was reached.
+const MEMORY: Duration = Duration::from_secs(60);
+
+/// Most addresses of which that is remembered.
+const MEMORIES: usize = 256;
 
 /// Owns a machine and its sockets. See the [module](self) for how it works.
 ///
@@ -166,10 +192,17 @@ pub struct Driver<H: Hosted> {
     free: Vec<u32>,
     /// Slots to be polled.
     listed: VecDeque<u32>,
+    listeners: Vec<u32>,
+    /// SCTP sockets that listen and connect.
+    endpoints: Vec<u32>,
     attempts: BTreeMap<AttemptId, u32>,
-    /// Connections opened by others.
+    /// By which transport an address was reached, and until when that counts.
+    reached: BTreeMap<SocketAddr, (TransportKind, Instant)>,
+    /// Addresses of this host to connect from over SCTP; none means all.
+    local: Vec<IpAddr>,
+    /// Associations opened by others.
     accepted: usize,
-    /// Connections, closing ones included.
+    /// Associations, closing ones included.
     open: usize,
     /// Slots to be flushed at the end of the turn.
     dirty: Vec<u32>,
@@ -177,6 +210,8 @@ pub struct Driver<H: Hosted> {
     pending: VecDeque<Input<'static>>,
     /// Connections that are closing, and when their time is up.
     lingering: VecDeque<(Instant, AssociationId)>,
+    /// SCTP associations that could not send, when to look at them again, and how much they had sent.
+    stuck: VecDeque<(Instant, AssociationId, u64)>,
     /// What is read, behind what was left of the same connection.
     buffer: Vec<u8>,
     spare: Vec<Vec<u8>>,
@@ -209,12 +244,17 @@ impl<H: Hosted> Driver<H> {
             slots: Vec::new(),
             free: Vec::new(),
             listed: VecDeque::new(),
+            listeners: Vec::new(),
+            endpoints: Vec::new(),
             attempts: BTreeMap::new(),
+            reached: BTreeMap::new(),
+            local: Vec::new(),
             accepted: 0,
             open: 0,
             dirty: Vec::new(),
             pending: VecDeque::new(),
             lingering: VecDeque::new(),
+            stuck: VecDeque::new(),
             buffer: vec![0; MAX_FRAME_LEN + Turn::BYTES],
             spare: Vec::new(),
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -226,7 +266,19 @@ impl<H: Hosted> Driver<H> {
     /// Accepts associations of a channel on a socket (see [`listen`]).
     pub fn add_listener(&mut self, channel: Channel, socket: TcpListener) {
         let slot = self.slot();
+        self.listeners.push(slot);
         self.fill(slot, Content::Listener(Listener { socket, channel, paused_until: None }));
+    }
+
+    /// Accepts and opens SCTP associations of a channel on a socket (see [`listen_sctp`]). Without
+    /// one, a socket on a port of the system's choice is opened when it is needed.
+    pub fn add_sctp(&mut self, channel: Channel, socket: SctpSocket) {
+        self.insert_endpoint(channel, socket);
+    }
+
+    /// Addresses of this host that such a socket has; none, the default, means all.
+    pub fn set_local(&mut self, local: Vec<IpAddr>) {
+        self.local = local;
     }
 
     /// Runs the machine until it is told to stop or the last sender of commands is gone.
@@ -246,7 +298,9 @@ impl<H: Hosted> Driver<H> {
         self.settle();
         let Some(more_commands) = self.take_commands(context) else { return Poll::Ready(()) };
         self.end_lingering();
+        self.end_stuck();
         self.resume_listeners();
+        self.try_further();
 
         self.ready.take(&mut self.listed, context.waker());
         for _ in 0..self.listed.len().min(Turn::SOCKETS) {
@@ -300,9 +354,10 @@ impl<H: Hosted> Driver<H> {
         for slot in 0..self.slots.len() {
             let slot = slot as u32;
             match self.slots[slot as usize].content {
-                Content::Free => {}
-                Content::Listener(_) | Content::Attempt(_) => self.vacate(slot),
-                Content::Connection(_) => self.finish(slot),
+                // Endpoints carry what associations have queued.
+                Content::Free | Content::Endpoint(_) => {}
+                Content::Listener(_) | Content::Attempt(_) => drop(self.vacate(slot)),
+                Content::Connection(_) | Content::Association(_) => self.finish(slot),
             }
         }
     }
@@ -320,12 +375,12 @@ impl<H: Hosted> Driver<H> {
 
     fn carry_out(&mut self, output: Output<<H::Machine as Machine>::Event>) {
         match output {
-            Output::Transmit { assoc, ppid: _, bytes } => self.transmit(assoc, &bytes),
+            Output::Transmit { assoc, ppid, bytes } => self.transmit(assoc, ppid, bytes),
             Output::Event(event) => self.host.on_event(self.now, event),
             Output::Connect { attempt, channel, to } => self.connect(attempt, channel, to),
             Output::Abandon { attempt } => {
                 if let Some(slot) = self.attempts.remove(&attempt) {
-                    self.vacate(slot);
+                    drop(self.vacate(slot));
                 }
             }
             Output::Disconnect { assoc } => {
@@ -341,16 +396,23 @@ impl<H: Hosted> Driver<H> {
 
     /// Sets the alarm for whatever is due next; tells whether that is now.
     fn arm(&mut self, context: &mut Context<'_>) -> bool {
-        let pauses = self.slots.iter().map_while(|place| match &place.content {
-            Content::Listener(listener) => Some(listener.paused_until),
+        let content = |slot: &u32| self.slots.get(*slot as usize).map(|place| &place.content);
+        let pauses = self.listeners.iter().map(|slot| match content(slot) {
+            Some(Content::Listener(listener)) => listener.paused_until,
+            _ => None,
+        });
+        let attempts = self.attempts.values().map(|slot| match content(slot) {
+            Some(Content::Attempt(attempt)) => attempt.next.map(|(at, _)| at),
             _ => None,
         });
         let next = [
-            self.host.machine().next_timeout(),
             self.lingering.front().map(|(until, _)| *until),
+            self.stuck.front().map(|(until, ..)| *until),
             self.ending,
         ];
-        let Some(next) = pauses.chain(next).flatten().min() else { return false };
+        let next = pauses.chain(attempts).chain(next).flatten().min();
+        let next = next.into_iter().chain(self.host.machine().next_timeout()).min();
+        let Some(next) = next else { return false };
         if next <= self.now {
             return true;
         }

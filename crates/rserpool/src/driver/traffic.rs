@@ -2,7 +2,9 @@
 
 use super::connection::{self, Connection, Content, Slot};
 use super::ready::Signal;
-use super::{ACCEPT_PAUSE, Attempt, Driver, Hosted, LINGER, Turn, socket};
+use super::{
+    ACCEPT_PAUSE, Attempt, Driver, HEAD_START, Hosted, LINGER, MEMORIES, MEMORY, Turn, socket,
+};
 use crate::proto::id::AssociationId;
 use crate::proto::machine::{
     AttemptId, Channel, CloseReason, Identity, Input, Locator, Machine, TransportKind,
@@ -25,13 +27,15 @@ enum Fed {
 }
 
 impl<H: Hosted> Driver<H> {
-    pub(super) fn transmit(&mut self, assoc: AssociationId, bytes: &[u8]) {
+    pub(super) fn transmit(&mut self, assoc: AssociationId, ppid: u32, bytes: Vec<u8>) {
         // If it is gone the machine has been told or is about to be.
         let Some(slot) = self.slot_of(assoc) else { return };
-        let limit = self.limits.output;
-        let Some(connection) = connection_of(&mut self.slots, slot) else { return };
-        connection.queue(bytes, &mut self.spare);
         self.metrics.messages_sent_total.add(1);
+        let limit = self.limits.output;
+        let Some(connection) = connection_of(&mut self.slots, slot) else {
+            return self.transmit_sctp(slot, ppid, bytes);
+        };
+        connection.queue(&bytes, &mut self.spare);
         if !connection.dirty {
             connection.dirty = true;
             self.dirty.push(slot);
@@ -46,21 +50,62 @@ impl<H: Hosted> Driver<H> {
         }
     }
 
-    pub(super) fn connect(&mut self, attempt: AttemptId, channel: Channel, to: Locator) {
+    pub(super) fn connect(&mut self, id: AttemptId, channel: Channel, to: Locator) {
         if self.ending.is_some() {
             return;
         }
-        if to.transport != TransportKind::Tcp {
-            debug!(%to, "this transport is not available");
-            let reason = CloseReason::Refused;
-            self.pending.push_back(Input::ConnectFailed { attempt, reason });
-            return;
-        }
         trace!(%to, "connecting");
-        let connecting = Box::pin(socket::connect(to.primary(), self.limits.user_timeout));
+        let (first, second) = match (to.transport, self.reached.get(&to.primary())) {
+            (TransportKind::Auto, Some((TransportKind::Tcp, until))) if *until > self.now => {
+                (TransportKind::Tcp, Some(TransportKind::Sctp))
+            }
+            (TransportKind::Auto, _) => (TransportKind::Sctp, Some(TransportKind::Tcp)),
+            (only, _) => (only, None),
+        };
+        let next = second.map(|second| (self.now + HEAD_START, second));
         let slot = self.slot();
-        self.attempts.insert(attempt, slot);
-        self.fill(slot, Content::Attempt(Attempt { id: attempt, channel, to, connecting }));
+        self.attempts.insert(id, slot);
+        let attempt = Attempt { id, channel, to, tcp: None, sctp: None, next };
+        self.fill(slot, Content::Attempt(attempt));
+        self.begin(slot, first);
+    }
+
+    /// Tries a transport, besides the one that may be under way.
+    fn begin(&mut self, slot: u32, transport: TransportKind) {
+        let Content::Attempt(attempt) = &mut self.slots[slot as usize].content else { return };
+        if transport == TransportKind::Sctp {
+            let (channel, to) = (attempt.channel, attempt.to.clone());
+            match self.connect_sctp(slot, channel, &to) {
+                Ok(pending) => self.slots[slot as usize].set_pending(pending),
+                Err(error) => {
+                    debug!(%to, %error, "cannot connect over SCTP");
+                    self.on_attempt_failed(slot, connection::close_reason(&error));
+                }
+            }
+        } else {
+            let connecting = socket::connect(attempt.to.primary(), self.limits.user_timeout);
+            attempt.tcp = Some(Box::pin(connecting));
+            self.slots[slot as usize].signal.raise();
+        }
+    }
+
+    /// Tries the second transport of attempts whose first one takes its time.
+    pub(super) fn try_further(&mut self) {
+        let slots = &self.slots;
+        let due = self.attempts.values().copied().filter(|slot| {
+            let content = slots.get(*slot as usize).map(|place| &place.content);
+            let Some(Content::Attempt(attempt)) = content else { return false };
+            attempt.next.is_some_and(|(at, _)| at <= self.now)
+        });
+        for slot in due.collect::<Vec<_>>() {
+            let Content::Attempt(attempt) = &mut self.slots[slot as usize].content else {
+                continue;
+            };
+            if let Some((_, transport)) = attempt.next.take() {
+                self.begin(slot, transport);
+            }
+        }
+        self.settle();
     }
 
     pub(super) fn poll_slot(&mut self, slot: u32) {
@@ -71,10 +116,15 @@ impl<H: Hosted> Driver<H> {
             Content::Listener(_) => self.accept(slot),
             Content::Attempt(attempt) => {
                 let mut context = Context::from_waker(&place.waker);
-                if let Poll::Ready(result) = attempt.connecting.as_mut().poll(&mut context) {
-                    self.end_attempt(slot, result);
+                if let Some(connecting) = &mut attempt.tcp
+                    && let Poll::Ready(result) = connecting.as_mut().poll(&mut context)
+                {
+                    attempt.tcp = None;
+                    self.on_tcp_attempt(slot, result);
                 }
             }
+            Content::Endpoint(_) => self.poll_endpoint(slot),
+            Content::Association(_) => self.poll_association(slot),
             Content::Connection(connection) => {
                 connection.unblock();
                 if connection.can_flush() {
@@ -118,34 +168,65 @@ impl<H: Hosted> Driver<H> {
     }
 
     pub(super) fn resume_listeners(&mut self) {
-        // Listeners are the first slots: no attempt or connection is there before them.
-        for (number, place) in self.slots.iter_mut().enumerate() {
-            let Content::Listener(listener) = &mut place.content else { return };
+        for slot in &self.listeners {
+            let Some(place) = self.slots.get_mut(*slot as usize) else { continue };
+            let Content::Listener(listener) = &mut place.content else { continue };
             if listener.paused_until.is_some_and(|until| until <= self.now) {
                 listener.paused_until = None;
-                self.listed.push_back(number as u32);
+                self.listed.push_back(*slot);
             }
         }
     }
 
-    fn end_attempt(&mut self, slot: u32, result: io::Result<TcpStream>) {
-        let place = &mut self.slots[slot as usize];
-        let Content::Attempt(attempt) = &mut place.content else { return };
-        let (id, channel, to) = (attempt.id, attempt.channel, attempt.to.clone());
-        self.attempts.remove(&id);
-        self.vacate(slot);
+    fn on_tcp_attempt(&mut self, slot: u32, result: io::Result<TcpStream>) {
         match result {
             Ok(stream) => {
-                self.metrics.associations_connected_total.add(1);
-                self.add_connection(stream, channel, Some((id, to)));
+                if let Some(asked) = self.end_attempt(slot, TransportKind::Tcp) {
+                    self.add_connection(stream, asked.channel, Some((asked.id, asked.to)));
+                }
             }
             Err(error) => {
-                debug!(%to, %error, "cannot connect");
-                let reason = connection::close_reason(&error);
-                self.pending.push_back(Input::ConnectFailed { attempt: id, reason });
+                debug!(%error, "cannot connect over TCP");
+                self.on_attempt_failed(slot, connection::close_reason(&error));
             }
         }
         self.settle();
+    }
+
+    /// Ends an attempt that has succeeded, and gives up the other transport.
+    pub(super) fn end_attempt(&mut self, slot: u32, transport: TransportKind) -> Option<Asked> {
+        let Content::Attempt(attempt) = self.vacate(slot) else { return None };
+        self.attempts.remove(&attempt.id);
+        self.metrics.associations_connected_total.add(1);
+        let Attempt { id, channel, mut to, .. } = attempt;
+        if to.transport == TransportKind::Auto {
+            let now = self.now;
+            if self.reached.len() >= MEMORIES {
+                self.reached.retain(|_, (_, until)| *until > now);
+            }
+            if self.reached.len() < MEMORIES {
+                self.reached.insert(to.primary(), (transport, now + MEMORY));
+            }
+        }
+        if transport == TransportKind::Tcp {
+            to = Locator::tcp(to.primary());
+        }
+        Some(Asked { id, channel, to })
+    }
+
+    /// A transport has failed: the other may still succeed.
+    pub(super) fn on_attempt_failed(&mut self, slot: u32, reason: CloseReason) {
+        let Content::Attempt(attempt) = &mut self.slots[slot as usize].content else { return };
+        if attempt.tcp.is_some() || attempt.sctp.is_some() {
+            return;
+        }
+        if let Some((_, transport)) = attempt.next.take() {
+            return self.begin(slot, transport);
+        }
+        let id = attempt.id;
+        self.attempts.remove(&id);
+        drop(self.vacate(slot));
+        self.pending.push_back(Input::ConnectFailed { attempt: id, reason });
     }
 
     fn add_connection(
@@ -154,7 +235,8 @@ impl<H: Hosted> Driver<H> {
         channel: Channel,
         asked: Option<(AttemptId, Locator)>,
     ) {
-        let (attempt, accepted) = (asked.as_ref().map(|(attempt, _)| *attempt), asked.is_none());
+        let attempt = asked.as_ref().map(|(attempt, _)| *attempt);
+        let accepted = attempt.is_none();
         let ends = (|| {
             let remote = match asked {
                 Some((_, to)) => to,
@@ -174,11 +256,29 @@ impl<H: Hosted> Driver<H> {
             }
         };
         let slot = self.slot();
-        let generation = self.slots[slot as usize].generation;
-        let assoc = AssociationId(u64::from(generation) << 32 | u64::from(slot));
-        debug!(%assoc, %remote, ?channel, accepted, "connected");
+        let assoc = self.name(slot);
         let connection = Connection::new(stream, assoc, channel, accepted);
         self.fill(slot, Content::Connection(Box::new(connection)));
+        self.tell_connected(assoc, attempt, channel, local, remote);
+    }
+
+    /// The name of what is about to be put into a slot.
+    pub(super) fn name(&self, slot: u32) -> AssociationId {
+        let generation = self.slots[slot as usize].generation;
+        AssociationId(u64::from(generation) << 32 | u64::from(slot))
+    }
+
+    /// Tells the machine of a new association, and counts it.
+    pub(super) fn tell_connected(
+        &mut self,
+        assoc: AssociationId,
+        attempt: Option<AttemptId>,
+        channel: Channel,
+        local: Locator,
+        remote: Locator,
+    ) {
+        let accepted = attempt.is_none();
+        debug!(%assoc, %remote, ?channel, accepted, "connected");
         self.accepted += usize::from(accepted);
         self.open += 1;
         self.metrics.associations.set(self.open as u64);
@@ -309,6 +409,7 @@ impl<H: Hosted> Driver<H> {
 
     pub(super) fn flush_all(&mut self) {
         while let Some(slot) = self.dirty.pop() {
+            self.flush_sctp(slot);
             if let Some(connection) = connection_of(&mut self.slots, slot) {
                 connection.dirty = false;
                 if connection.can_flush() {
@@ -347,13 +448,15 @@ impl<H: Hosted> Driver<H> {
             debug!(%assoc, ?reason, "disconnected");
             self.pending.push_back(Input::Closed { assoc, reason });
         }
-        self.vacate(slot);
+        drop(self.vacate(slot));
     }
 
     /// Closes a connection that the machine has given up, once its output is sent.
     pub(super) fn finish(&mut self, slot: u32) {
         let Some(place) = self.slots.get_mut(slot as usize) else { return };
-        let Content::Connection(connection) = &mut place.content else { return };
+        let Content::Connection(connection) = &mut place.content else {
+            return self.finish_sctp(slot);
+        };
         connection.closing = true;
         connection.stalled = false;
         connection.input = Vec::new();
@@ -375,16 +478,21 @@ impl<H: Hosted> Driver<H> {
             self.lingering.pop_front();
             let slot = assoc.0 as u32;
             if connection_of(&mut self.slots, slot).is_some_and(|known| known.assoc == assoc) {
-                self.vacate(slot);
+                drop(self.vacate(slot));
             }
+            self.end_lingering_sctp(slot, assoc);
         }
     }
 
     /// The slot of an association that is the machine's.
     pub(super) fn slot_of(&mut self, assoc: AssociationId) -> Option<u32> {
         let slot = assoc.0 as u32;
-        let connection = connection_of(&mut self.slots, slot)?;
-        (connection.assoc == assoc && !connection.closing).then_some(slot)
+        let (known, closing) = match &self.slots.get(slot as usize)?.content {
+            Content::Connection(connection) => (connection.assoc, connection.closing),
+            Content::Association(association) => (association.assoc, association.closing),
+            _ => return None,
+        };
+        (known == assoc && !closing).then_some(slot)
     }
 
     /// A free slot.
@@ -404,21 +512,39 @@ impl<H: Hosted> Driver<H> {
         self.slots[slot as usize].signal.raise();
     }
 
-    /// Frees a slot.
-    pub(super) fn vacate(&mut self, slot: u32) {
+    /// Frees a slot, and gives what was in it.
+    pub(super) fn vacate(&mut self, slot: u32) -> Content {
         let place = &mut self.slots[slot as usize];
-        if let Content::Connection(connection) = &place.content {
-            self.accepted -= usize::from(connection.accepted);
-            self.open -= 1;
-            self.metrics.associations.set(self.open as u64);
-        }
-        place.content = Content::Free;
+        let content = std::mem::replace(&mut place.content, Content::Free);
         // A slot whose generations are used up is left alone.
         if let Some(next) = place.generation.checked_add(1) {
             place.generation = next;
             self.free.push(slot);
         }
+        let accepted = match &content {
+            Content::Connection(connection) => connection.accepted,
+            Content::Association(association) => association.accepted,
+            Content::Attempt(Attempt { sctp: Some(pending), .. }) => {
+                self.give_up_sctp(pending);
+                return content;
+            }
+            _ => return content,
+        };
+        self.accepted -= usize::from(accepted);
+        self.open -= 1;
+        self.metrics.associations.set(self.open as u64);
+        if let Content::Association(association) = &content {
+            self.unlist_sctp(association);
+        }
+        content
     }
+}
+
+/// What an attempt was for.
+pub(super) struct Asked {
+    pub(super) id: AttemptId,
+    pub(super) channel: Channel,
+    pub(super) to: Locator,
 }
 
 pub(super) fn connection_of(slots: &mut [Slot], slot: u32) -> Option<&mut Connection> {
