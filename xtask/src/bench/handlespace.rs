@@ -143,6 +143,10 @@ impl<'a> Shape<'a> {
             (1, 10_000, "resolve_10") if random => 10.0,
             (1, 10_000, "resolve_1") if random => 2.0,
             (1, 10_000, "resolve_1" | "resolve_10") => 1.0,
+            // With a new load: these two have none, their new registrations are their old ones.
+            (1, 10_000, "reregister_new") if ["round-robin", "random"].contains(&self.policy) => {
+                0.0
+            }
             (1, 10_000, "reregister_new") => 3.0,
             (1, 100_000, _) => 1.0,
             _ => 0.0,

@@ -8,9 +8,11 @@ use crate::time::{Duration, Instant};
 use crate::wire::capability::Stamp;
 use crate::wire::operation_error::ErrorCause;
 use crate::wire::pool_element::PoolElement;
+use crate::wire::tlv::Writer;
 use crate::wire::transport::Transport;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::mem;
 
 /// Why a registration was refused. The handlespace is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,20 +68,8 @@ impl RegistrationError {
             Self::InconsistentPolicy { pool } => ErrorCause::InconsistentPolicy(pool),
             Self::InconsistentTransport { pool } => ErrorCause::InconsistentTransport(pool),
             Self::InconsistentDataControl => ErrorCause::InconsistentDataControl,
-            Self::InvalidPolicy { policy } => {
-                let mut value = policy.number.0.to_be_bytes().to_vec();
-                match &policy.data {
-                    crate::wire::policy::PolicyData::Words { .. } => {
-                        let words = policy.words().unwrap_or(&[]);
-                        value.extend(words.iter().flat_map(|word| word.to_be_bytes()));
-                    }
-                    crate::wire::policy::PolicyData::Bytes(bytes) => value.extend(&**bytes),
-                }
-                ErrorCause::InvalidValues(parameter(POLICY, &value))
-            }
-            Self::HandleTooLong { handle, .. } => {
-                ErrorCause::InvalidValues(parameter(POOL_HANDLE, handle.as_bytes()))
-            }
+            Self::InvalidPolicy { policy } => invalid(|writer| policy.encode(writer)),
+            Self::HandleTooLong { handle, .. } => invalid(|writer| handle.encode(writer)),
             Self::LackOfResources { .. } => ErrorCause::LackOfResources,
             Self::Stale { .. } => ErrorCause::NonUniquePeId,
         }
@@ -91,17 +81,11 @@ impl RegistrationError {
     }
 }
 
-/// Parameter types of RFC 5354 §3.
-const POLICY: u16 = 0x8;
-const POOL_HANDLE: u16 = 0x9;
-
-fn parameter(kind: u16, value: &[u8]) -> Box<[u8]> {
-    let mut bytes = Vec::with_capacity(value.len() + 7);
-    bytes.extend(kind.to_be_bytes());
-    bytes.extend((value.len() as u16).saturating_add(4).to_be_bytes());
-    bytes.extend(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes.into()
+/// RFC 5354 §3.12.4: the cause holds the whole parameter.
+fn invalid(write: impl FnOnce(&mut Writer<'_>)) -> ErrorCause {
+    let mut bytes = Vec::new();
+    write(&mut Writer::new(&mut bytes));
+    ErrorCause::InvalidValues(bytes.into())
 }
 
 impl Handlespace {
@@ -205,7 +189,7 @@ impl Handlespace {
             if let Some(element) = self.elements.get_mut(slot)
                 && element.lease < until
             {
-                let before = core::mem::replace(&mut element.lease, until);
+                let before = mem::replace(&mut element.lease, until);
                 self.leases.set(slot, Some(before), until);
             }
         }
@@ -348,7 +332,7 @@ impl Handlespace {
         let pool = self.pools.get(element.pool);
         let handle = pool.handle().clone();
         let digest = sums::digest(pool.key, element);
-        let old = core::mem::replace(&mut element.digest, digest);
+        let old = mem::replace(&mut element.digest, digest);
         if element.home() == previous {
             let sums = self.sums.get_mut(&previous)?;
             sums.digest = sums.digest.wrapping_sub(old).wrapping_add(digest);

@@ -10,6 +10,7 @@ use crate::id::{PeId, PoolHandle, ServerId};
 use crate::time::{Duration, Instant};
 use crate::wire::capability::Stamp;
 use crate::wire::pool_element::PoolElement;
+use core::mem;
 
 /// What has become of an announced addition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +60,7 @@ impl Handlespace {
                     return Ok(Update::Late);
                 }
                 known.set_marked(false);
-                let before = core::mem::replace(&mut known.lease, until);
+                let before = mem::replace(&mut known.lease, until);
                 self.leases.set(slot, Some(before), until);
                 return Ok(Update::Known(slot));
             }

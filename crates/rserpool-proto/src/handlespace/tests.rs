@@ -172,13 +172,13 @@ fn invalid_values_are_refused_as_the_parameter_they_came_in() {
     let bytes = [0, 8, 0, 16, 0x40, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2];
     assert_eq!(refusal(&mut space, "p", invalid.clone()), ErrorCause::InvalidValues(bytes.into()));
     invalid.policy.data = PolicyData::Bytes([7].into());
-    let bytes = [0, 8, 0, 9, 0x40, 0, 0, 1, 7, 0, 0, 0];
+    let bytes = [0, 8, 0, 9, 0x40, 0, 0, 1, 7];
     assert_eq!(refusal(&mut space, "p", invalid.clone()), ErrorCause::InvalidValues(bytes.into()));
     for reserved in [0, 0x4000_0000] {
         invalid.policy = PolicyParameter::new(PolicyNumber(reserved), &[]);
         assert!(matches!(refusal(&mut space, "p", invalid.clone()), ErrorCause::InvalidValues(_)));
     }
-    let bytes = [0, 9, 0, 9, b'e', b'c', b'h', b'o', b's', 0, 0, 0];
+    let bytes = [0, 9, 0, 9, b'e', b'c', b'h', b'o', b's'];
     assert_eq!(
         refusal(&mut space, "echos", element(1, 0)),
         ErrorCause::InvalidValues(bytes.into())
