@@ -5,8 +5,10 @@
 //! that is not what users get. Figures are compared on the machine they were taken on only.
 
 mod handlespace;
+mod process;
 mod proxy;
 mod reference;
+mod resolve;
 
 use crate::steps::{Error, cargo, output, root};
 use serde_json::Value;
@@ -28,6 +30,8 @@ enum What {
     Handlespace(handlespace::Arguments),
     /// The proxy beside HAProxy: large bodies and new connections.
     Proxy(proxy::Arguments),
+    /// Resolutions through a registrar, beside echo servers: one after the other, and pipelined.
+    Resolve(resolve::Arguments),
 }
 
 /// Runs the benchmark; `Ok(true)` if it reached what is asked of it.
@@ -35,19 +39,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     match &arguments.what {
         What::Handlespace(arguments) => handlespace::run(arguments),
         What::Proxy(arguments) => proxy::run(arguments),
+        What::Resolve(arguments) => resolve::run(arguments),
     }
 }
 
 /// Builds an example for release and says where it is.
 fn example(package: &str, name: &str) -> Result<PathBuf, Error> {
-    let mut build = cargo(["build", "--locked", "--release", "--package", package]);
-    build.args(["--example", name, "--message-format", "json-render-diagnostics"]);
-    let built = output(build)?;
-    let executable = built.lines().rev().find_map(|line| {
+    built(&["--release", "--package", package, "--example", name])
+}
+
+/// Builds the command for release and says where it is.
+fn rserpool() -> Result<PathBuf, Error> {
+    built(&["--release", "--package", "rserpool-cli"])
+}
+
+/// Builds one program and says where it is.
+fn built(arguments: &[&str]) -> Result<PathBuf, Error> {
+    let mut build = cargo(["build", "--locked", "--message-format", "json-render-diagnostics"]);
+    build.args(arguments);
+    let executable = output(build)?.lines().rev().find_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     });
-    executable.ok_or_else(|| format!("cargo built no executable for {name}").into())
+    executable.ok_or_else(|| format!("cargo built no program with {}", arguments.join(" ")).into())
 }
 
 /// A command that runs on one core where the system can do that, so that it is not moved about.

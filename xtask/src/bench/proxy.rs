@@ -9,13 +9,14 @@
 //! the rate stands the processor time of the proxy for each megabyte or connection: on a machine
 //! with two cores the generator and the server are often what limits the rate.
 
-use super::{example, keep, rate};
-use crate::steps::{Error, cargo, output};
+use super::process::{Process, median, on_core, processor_time};
+use super::{example, keep, rate, rserpool};
+use crate::steps::{Error, output};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     let mut start = |core, program: &Path, arguments: &[&str]| -> Result<u32, Error> {
         let child = on_core(core, program).args(arguments).stderr(Stdio::null()).spawn()?;
         let id = child.id();
-        processes.push(Process(child));
+        processes.push(Process::of(child));
         Ok(id)
     };
     let server = free_port()?;
@@ -157,55 +158,12 @@ impl Proxy {
     }
 }
 
-/// Seconds of processor time that a process has taken.
-fn processor_time(id: u32) -> Result<f64, Error> {
-    let text = fs::read_to_string(format!("/proc/{id}/stat"))?;
-    // The second field is a name in brackets and may hold anything; the 14th and 15th are what is
-    // wanted, in hundredths of a second.
-    let (_, rest) = text.rsplit_once(')').ok_or("/proc/PID/stat has no name")?;
-    let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-    Ok(ticks.collect::<Result<Vec<f64>, _>>()?.iter().sum::<f64>() / 100.0)
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 fn haproxy(listen: SocketAddr, server: SocketAddr, option: &str) -> String {
     format!(
         "global\n  nbthread 1\n  maxconn 4000\ndefaults\n  mode tcp\n  timeout connect 1s\n  \
          timeout client 60s\n  timeout server 60s\n  {option}\nlisten bench\n  bind {listen}\n  \
          server one {server}\n"
     )
-}
-
-fn rserpool() -> Result<PathBuf, Error> {
-    let mut build = cargo(["build", "--locked", "--release", "--package", "rserpool-cli"]);
-    build.args(["--message-format", "json-render-diagnostics"]);
-    let built = output(build)?;
-    let executable = built.lines().rev().find_map(|line| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        message["executable"].as_str().map(PathBuf::from)
-    });
-    executable.ok_or_else(|| "cargo built no rserpool".into())
-}
-
-fn on_core(core: u32, program: &Path) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["--cpu-list", &core.to_string()]).arg(program).stdin(Stdio::null());
-    command
-}
-
-/// A process that ends with the benchmark.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn free_port() -> Result<SocketAddr, Error> {

@@ -1,0 +1,54 @@
+//! The loads of `cargo xtask bench resolve` and `cargo xtask bench latency`: servers and those who
+//! ask them, each a process of its own, so that each has a core.
+//!
+//! ```text
+//! registrar                               serves; prints its address
+//! echo MESSAGE | raw MESSAGE              answers everything with this message, on the registrars'
+//!                                         driver or on std::net; prints its address
+//! pool ADDRESS ELEMENTS                   registers this many in each pool; prints `ready`
+//! churn ADDRESS POOL PER_SECOND           elements that join, live for a second and leave
+//! sample ADDRESS POOL ITEMS               prints an answer
+//! ask ADDRESS POOL ITEMS WINDOW SECONDS   keeps this many questions outstanding; prints answers/s
+//! offer ADDRESS POOL PER_SECOND SECONDS   asks at fixed times; prints latencies in nanoseconds
+//! ```
+//!
+//! Messages are in hexadecimal. Servers end with standard input.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "a program")]
+
+mod ask;
+mod messages;
+mod offer;
+mod pool;
+mod server;
+
+use std::error::Error;
+
+/// Whatever went wrong; the benchmark shows it.
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["registrar"] => server::registrar(),
+        ["echo", message] => server::echo(messages::from_hex(message)?),
+        ["raw", message] => server::raw(&messages::from_hex(message)?),
+        ["pool", address, elements] => pool::hold(address.parse()?, elements.parse()?),
+        ["churn", address, pool, per_second] => {
+            pool::churn(address.parse()?, pool, per_second.parse()?)
+        }
+        ["sample", address, pool, items] => {
+            ask::sample(address.parse()?, &messages::question(pool, items.parse()?)?)
+        }
+        ["ask", address, pool, items, window, seconds] => {
+            let question = messages::question(pool, items.parse()?)?;
+            ask::ask(address.parse()?, &question, window.parse()?, seconds.parse()?)
+        }
+        ["offer", address, pool, per_second, seconds] => {
+            let question = messages::question(pool, 1)?;
+            offer::offer(address.parse()?, &question, per_second.parse()?, seconds.parse()?)
+        }
+        _ => Err("see the top of examples/resolve_load/main.rs".into()),
+    }
+}

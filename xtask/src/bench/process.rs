@@ -1,0 +1,81 @@
+//! Processes that take part in a benchmark.
+
+use crate::steps::Error;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// A process that ends with the benchmark.
+pub(super) struct Process(Child);
+
+impl Process {
+    /// Ends `child` when it is dropped.
+    pub(super) fn of(child: Child) -> Self {
+        Self(child)
+    }
+
+    /// Starts a program on a core and waits for the first line it prints.
+    pub(super) fn start(
+        core: u32,
+        program: &Path,
+        arguments: &[&str],
+    ) -> Result<(Self, String), Error> {
+        let mut command = on_core(core, program);
+        // Held open by this process: a program that ends with its input ends with us.
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Self(command.spawn()?);
+        let mut line = String::new();
+        if let Some(stdout) = process.0.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line)?;
+        }
+        if line.is_empty() {
+            return Err(format!("{} {} has ended", program.display(), arguments.join(" ")).into());
+        }
+        Ok((process, line.trim().into()))
+    }
+
+    /// Its identifier.
+    pub(super) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A program on a core of its own. Its input is empty.
+pub(super) fn on_core(core: u32, program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", &core.to_string()]).arg(program).stdin(Stdio::null());
+    command
+}
+
+/// An error if there are not enough cores to give one to the server and one to the load.
+pub(super) fn two_cores() -> Result<(), Error> {
+    if std::thread::available_parallelism()?.get() < 2 {
+        return Err("this needs two cores: one for what is measured, one for the load".into());
+    }
+    Ok(())
+}
+
+/// Seconds of processor time that a process has taken, threads that have ended included.
+pub(super) fn processor_time(id: u32) -> Result<f64, Error> {
+    let text = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    // The second field is a name in brackets and may hold anything; the 14th and 15th are what is
+    // wanted, in hundredths of a second.
+    let (_, rest) = text.rsplit_once(')').ok_or("/proc/PID/stat has no name")?;
+    let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+    Ok(ticks.collect::<Result<Vec<f64>, _>>()?.iter().sum::<f64>() / 100.0)
+}
+
+/// The middle one.
+pub(super) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
