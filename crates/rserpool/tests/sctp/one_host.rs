@@ -157,6 +157,8 @@ async fn what_is_no_message_is_answered_and_harms_nobody() {
     let mut answers = 0;
     while answers < 3 {
         if let kernel::Event::Message(message) = soon(raw.recv()).await.unwrap() {
+            // RFC 5352 §5.
+            assert_eq!(message.ppid, PPID_ASAP);
             let Body::Error { .. } = Message::decode(&message.data).unwrap().message.body else {
                 panic!("{message:?}");
             };
