@@ -15,7 +15,8 @@ const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST
 /// A registrar with nothing configured but its address.
 pub(super) fn registrar() -> Outcome {
     runtime()?.block_on(async {
-        let config = Config { asap: vec![Locator::tcp(ANY)], enrp: Vec::new(), ..Config::default() };
+        let config =
+            Config { asap: vec![Locator::tcp(ANY)], enrp: Vec::new(), ..Config::default() };
         let registrar = Registrar::start(config).await?;
         for address in registrar.asap_addrs() {
             up(*address);
