@@ -9,6 +9,7 @@ mod process;
 mod proxy;
 mod reference;
 mod resolve;
+mod size;
 
 use crate::steps::{Error, cargo, output, root};
 use serde_json::Value;
@@ -32,6 +33,8 @@ enum What {
     Proxy(proxy::Arguments),
     /// Resolutions through a registrar, beside echo servers: one after the other, and pipelined.
     Resolve(resolve::Arguments),
+    /// Binaries and memory, of the tiny programs above all.
+    Size(size::Arguments),
 }
 
 /// Runs the benchmark; `Ok(true)` if it reached what is asked of it.
@@ -40,6 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
         What::Handlespace(arguments) => handlespace::run(arguments),
         What::Proxy(arguments) => proxy::run(arguments),
         What::Resolve(arguments) => resolve::run(arguments),
+        What::Size(arguments) => size::run(arguments),
     }
 }
 
