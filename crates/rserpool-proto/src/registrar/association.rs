@@ -25,6 +25,9 @@ pub(super) struct Association {
     pub(super) last_heard: Instant,
     /// Last entry sent to a reader of the table that has not got all of it.
     pub(super) table_cursor: Option<(PoolHandle, PeId)>,
+    /// Time that an answer to a keep-alive is waited for at least: doubled when one was missed, so
+    /// that an element behind a slow link is given the time to answer once it has come back.
+    pub(super) patience: Duration,
     reports_since: Instant,
     reports: u32,
 }
@@ -49,6 +52,7 @@ impl Association {
             elements: BTreeSet::new(),
             last_heard: now,
             table_cursor: None,
+            patience: Duration::ZERO,
             reports_since: now,
             reports: 0,
         }

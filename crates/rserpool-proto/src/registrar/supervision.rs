@@ -167,6 +167,7 @@ impl Registrar {
         }
         let (holder, claimed) = (supervision.holder, supervision.claim.is_some());
         let name = self.name(slot);
+        self.be_patient(slot, timeout * 2);
         self.remove_element(now, slot, RemovalReason::KeepAliveMissed);
         if !claimed && let (Some(holder), Some((handle, id))) = (holder, name) {
             self.notify_removed(holder, handle, id);
@@ -198,6 +199,7 @@ impl Registrar {
         }
         let claim = supervision.claim.take();
         let cleared = supervision.standing.answered();
+        self.be_patient(slot, Duration::ZERO);
         self.timers.cancel(Timer::KeepAliveTimeout(slot));
         self.schedule_keep_alive(now, slot);
         if let Some(claim) = claim {
@@ -347,8 +349,19 @@ impl Registrar {
             return Duration::ZERO;
         };
         let timers = self.config.timers_of(pool.handle());
-        let round_trips = self.supervised.get(&slot).map_or(Duration::ZERO, |s| 4 * s.round_trip.0);
-        timers.keep_alive_timeout.max(round_trips.min(timers.max_latency))
+        let supervision = self.supervised.get(&slot);
+        let holder = supervision.and_then(|known| self.associations.get(&known.holder?));
+        let patience = holder.map_or(Duration::ZERO, |known| known.patience);
+        let round_trips = supervision.map_or(Duration::ZERO, |known| 4 * known.round_trip.0);
+        timers.keep_alive_timeout.max(round_trips.max(patience).min(timers.max_latency))
+    }
+
+    /// How long answers from the holder of an element are waited for at least.
+    fn be_patient(&mut self, slot: Slot, patience: Duration) {
+        let holder = self.supervised.get(&slot).and_then(|known| known.holder);
+        if let Some(holder) = holder.and_then(|holder| self.associations.get_mut(&holder)) {
+            holder.patience = patience;
+        }
     }
 
     fn name(&self, slot: Slot) -> Option<(PoolHandle, PeId)> {

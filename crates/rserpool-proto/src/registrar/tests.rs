@@ -562,6 +562,27 @@ fn a_slow_element_is_given_four_of_its_round_trips() {
 }
 
 #[test]
+fn an_element_behind_a_link_slower_than_the_timeout_stays_once_it_has_come_back() {
+    // Its first answer is late before a round trip can have been measured.
+    let mut scene = Scene::new();
+    let assoc = scene.asap();
+    let mut registrations = 0;
+    for _ in 0..10 {
+        if scene.resolved().is_empty() {
+            scene.register(assoc, element(1));
+            registrations += 1;
+        }
+        while !scene.sent.iter().any(|(to, _, _)| *to == assoc) {
+            scene.wait(Duration::from_millis(5));
+        }
+        scene.answers(assoc);
+        scene.wait(Duration::from_millis(600));
+        scene.send(assoc, Body::EndpointKeepAliveAck { handle: pool(), id: PeId(1) });
+    }
+    assert_eq!((scene.resolved(), registrations), (Vec::from([1]), 2));
+}
+
+#[test]
 fn a_report_makes_the_registrar_ask_at_once_and_an_answer_keeps_the_element() {
     // RFC 5352 §3.5.
     let mut scene = Scene::new();
