@@ -93,6 +93,8 @@ impl Registrar {
             let cause = ErrorCause::InvalidValues(parameter_bytes(&element));
             return self.refuse_registration(assoc, handle, id, cause);
         };
+        let stamp = element.extensions.stamp;
+        element.extensions.stamp = stamp.map(|stamp| self.in_order(assoc, &handle, id, stamp));
         // RFC 5352 §3.1 rule 4: the home registrar owns the element and notes where it came from.
         element.home = self.id;
         element.life = life;
@@ -167,6 +169,20 @@ impl Registrar {
         }
     }
 
+    /// The stamp of what comes from `assoc`, raised if it is the element's holder and its clock was
+    /// set back: an association keeps order, so that its word is newer than what it said before.
+    fn in_order(&self, assoc: AssociationId, handle: &PoolHandle, id: PeId, stamp: Stamp) -> Stamp {
+        let slot = self.handlespace.slot(handle.as_bytes(), id);
+        let slot = slot.filter(|&slot| self.holder_of(slot) == Some(assoc));
+        let known = slot.and_then(|slot| self.handlespace.element_at(slot)?.stamp());
+        match known {
+            Some(known) if stamp < known => {
+                Stamp { seq: known.seq.saturating_add(1), moves: known.moves }
+            }
+            _ => stamp,
+        }
+    }
+
     /// Removes an element for the association that may. One that is not known is deregistered
     /// already (RFC 5352 §3.2).
     pub(super) fn deregister(
@@ -177,6 +193,7 @@ impl Registrar {
         id: PeId,
         stamp: Option<Stamp>,
     ) {
+        let stamp = stamp.map(|stamp| self.in_order(assoc, &handle, id, stamp));
         if let Some(change) = self.handlespace.deregister(now, handle.as_bytes(), id, stamp) {
             let released = self.release(change.slot);
             self.announce_removal(change, RemovalReason::Deregistered);

@@ -5,7 +5,7 @@ use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
 use crate::machine::{Channel, CloseReason, Identity, Input, Locator, Machine, Output};
 use crate::time::{Duration, Instant};
 use crate::wire::asap::{Body, HandleResolutionResponse, Message};
-use crate::wire::capability::Capabilities;
+use crate::wire::capability::{Capabilities, Stamp};
 use crate::wire::operation_error::ErrorCause;
 use crate::wire::policy::{PolicyNumber, PolicyParameter};
 use crate::wire::pool_element::{ElementExtensions, PoolElement};
@@ -580,6 +580,25 @@ fn an_element_behind_a_link_slower_than_the_timeout_stays_once_it_has_come_back(
         scene.send(assoc, Body::EndpointKeepAliveAck { handle: pool(), id: PeId(1) });
     }
     assert_eq!((scene.resolved(), registrations), (Vec::from([1]), 2));
+}
+
+#[test]
+fn what_a_holder_says_is_new_even_if_its_clock_was_set_back() {
+    let mut scene = Scene::new();
+    let assoc = scene.asap();
+    let stamped = |seq, load| {
+        let mut element = element(1);
+        element.policy = PolicyParameter::new(PolicyNumber(0x4000_0001), &[load]);
+        element.extensions.stamp = Some(Stamp { seq, moves: 0 });
+        element
+    };
+    assert_eq!(scene.register(assoc, stamped(1_000, 1)), []);
+    assert_eq!(scene.register(assoc, stamped(5, 2)), []);
+    let known = scene.registrar.handlespace().element(pool().as_bytes(), PeId(1)).unwrap();
+    assert_eq!((known.words(), known.stamp().unwrap().seq), (&[2][..], 1_001));
+    let stamp = Some(Stamp { seq: 6, moves: 0 });
+    scene.send(assoc, Body::Deregistration { handle: pool(), id: PeId(1), stamp });
+    assert_eq!(scene.registrar.handlespace().element_count(), 0);
 }
 
 #[test]
