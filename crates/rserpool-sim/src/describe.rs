@@ -1,0 +1,164 @@
+//! Messages and events in a line of words, for traces.
+
+use rserpool_proto::endpoint::{pool_element, pool_user};
+use rserpool_proto::machine::Channel;
+use rserpool_proto::registrar;
+use rserpool_proto::wire::asap::Body;
+use rserpool_proto::wire::operation_error::ErrorCause;
+use rserpool_proto::wire::policy::PolicyParameter;
+use rserpool_proto::wire::{asap, enrp};
+use std::fmt::Write as _;
+
+/// A message: its name and what matters in it.
+pub(crate) fn message(channel: Channel, bytes: &[u8]) -> String {
+    match channel {
+        Channel::Asap => match asap::Message::decode(bytes) {
+            Ok(decoded) => asap_body(&decoded.message.body),
+            Err(error) => format!("({} bytes that are no message: {error})", bytes.len()),
+        },
+        Channel::Enrp => match enrp::Message::decode(bytes) {
+            Ok(decoded) => {
+                let message = decoded.message;
+                let mut text = message.body.name().to_owned();
+                let _ = write!(text, " from {} to {}", message.sender, message.receiver);
+                text
+            }
+            Err(error) => format!("({} bytes that are no message: {error})", bytes.len()),
+        },
+    }
+}
+
+fn asap_body(body: &Body) -> String {
+    let mut text = body.name().to_owned();
+    let out = &mut text;
+    let _ = match body {
+        Body::Registration { handle, element, .. } => {
+            let _ = write!(out, " {handle} {} life {}", element.id, element.life);
+            let _ = write!(out, " policy {}", policy(&element.policy));
+            match element.extensions.stamp {
+                // The wall clock stands in the upper digits: how far it has come is what matters.
+                Some(stamp) => write!(out, " stamp ..{}", stamp.seq % 1_000_000_000),
+                None => Ok(()),
+            }
+        }
+        Body::Deregistration { handle, id, .. } => write!(out, " {handle} {id}"),
+        Body::RegistrationResponse { rejected, handle, id, errors, .. } => {
+            let _ =
+                write!(out, " {handle} {id} {}", if *rejected { "rejected" } else { "granted" });
+            causes(out, errors)
+        }
+        Body::DeregistrationResponse { handle, id, errors } => {
+            let _ = write!(out, " {handle} {id}");
+            causes(out, errors)
+        }
+        Body::HandleResolution { handle, items, subscribe, .. } => {
+            let _ = write!(out, " {handle}");
+            if let Some(items) = items {
+                let _ = write!(out, " items {items}");
+            }
+            write!(out, "{}", if *subscribe { " subscribe" } else { "" })
+        }
+        Body::HandleResolutionResponse(response) => {
+            let _ = write!(out, " {}", response.handle);
+            for element in &response.elements {
+                let _ = write!(out, " {}", element.id);
+            }
+            if let Some(total) = response.total {
+                let _ = write!(out, " of {total}");
+            }
+            causes(out, &response.errors)
+        }
+        Body::EndpointKeepAlive { home, handle, id, .. } => {
+            let _ = write!(out, " {handle}");
+            if let Some(id) = id {
+                let _ = write!(out, " {id}");
+            }
+            write!(out, "{}", if *home { " home" } else { "" })
+        }
+        Body::EndpointKeepAliveAck { handle, id } | Body::EndpointUnreachable { handle, id } => {
+            write!(out, " {handle} {id}")
+        }
+        Body::ServerAnnounce { server, .. } => write!(out, " {server}"),
+        Body::Cookie(bytes) | Body::CookieEcho(bytes) => write!(out, " {} bytes", bytes.len()),
+        Body::BusinessCard { handle, elements } => write!(out, " {handle} {}", elements.len()),
+        Body::Error { errors } => causes(out, errors),
+    };
+    text
+}
+
+fn causes(out: &mut String, errors: &[ErrorCause]) -> std::fmt::Result {
+    errors.iter().try_for_each(|error| write!(out, " [{error}]"))
+}
+
+/// A policy's number and words.
+pub(crate) fn policy(policy: &PolicyParameter) -> String {
+    let mut text = format!("{:#x}", policy.number.0);
+    for word in policy.words().unwrap_or(&[]) {
+        let _ = write!(text, ":{word}");
+    }
+    text
+}
+
+/// What a registrar tells its owner.
+pub(crate) fn registrar(event: &registrar::Event) -> String {
+    use registrar::Event;
+    match event {
+        Event::ElementRegistered { handle, id } => format!("{handle} {id} is registered"),
+        Event::RegistrationRefused { handle, id, cause } => {
+            format!("{handle} {id} is refused: {cause}")
+        }
+        Event::ElementRemoved { handle, id, reason } => format!("{handle} {id} removed: {reason}"),
+        Event::ElementSuspected { handle, id } => format!("{handle} {id} is suspected"),
+        Event::ElementCleared { handle, id } => format!("{handle} {id} is suspected no longer"),
+        Event::Ignored { reason, .. } => format!("ignored: {reason}"),
+        Event::Drained => "drained".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// What an element tells its owner.
+pub(crate) fn element(event: &pool_element::Event) -> String {
+    use pool_element::Event;
+    match event {
+        Event::Registered { id, home } => format!("registered as {id} at {home}"),
+        Event::Refused { errors } => {
+            let mut text = "refused".to_owned();
+            let _ = causes(&mut text, errors);
+            text
+        }
+        Event::HomeLost { home, reason } => format!("home {home} lost: {reason}"),
+        Event::Deregistered => "deregistered".to_owned(),
+        Event::Expired => "expired, says the registrar".to_owned(),
+        Event::RegistrarUnreachable => "no registrar answers".to_owned(),
+        Event::HealthWanted => "is asked for its health".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// What a user tells its owner.
+pub(crate) fn user(event: &pool_user::Event) -> String {
+    use pool_user::Event;
+    match event {
+        Event::Resolved { request, result } => match result {
+            Ok(resolution) => {
+                let mut text = format!("request {}: {}", request.0, resolution.handle);
+                for element in &resolution.elements {
+                    let _ = write!(text, " {}", element.id);
+                }
+                if resolution.stale {
+                    text.push_str(" (stale)");
+                }
+                text
+            }
+            Err(error) => format!("request {}: {error}", request.0),
+        },
+        Event::Picked { request, result } => match result {
+            Ok(element) => format!("request {}: picked {}", request.0, element.id),
+            Err(error) => format!("request {}: {error}", request.0),
+        },
+        Event::HomeFound { home } => format!("home is {home}"),
+        Event::HomeLost { home, reason } => format!("home {home} lost: {reason}"),
+        Event::RegistrarUnreachable => "no registrar answers".to_owned(),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,38 @@
+//! The machines of `rserpool-proto` in a simulated world, through thousands of their worst days.
+//!
+//! One thread owns time, network, crashes and randomness; inside are the machines that ship. A seed
+//! decides everything, so that a failure is a number: run it again, and it fails again.
+//!
+//! ```text
+//!   swarm    what a seed stands for: who there is, what breaks when
+//!   world    time, nodes, associations over links, faults
+//!   oracle   plain models of what must be so: the invariants
+//! ```
+//!
+//! See `docs/SIMULATION.md` for the invariants and how to read a failure.
+#![forbid(unsafe_code)]
+
+mod clock;
+mod conn;
+mod describe;
+mod fault;
+mod host;
+mod hostile;
+mod net;
+mod node;
+mod oracle;
+mod owner;
+mod queue;
+mod rng;
+mod stats;
+pub mod swarm;
+pub mod trace;
+mod transport;
+mod world;
+
+pub use fault::{Fault, FaultKind};
+pub use net::{NodeId, Quality};
+pub use node::Role;
+pub use rng::Random;
+pub use stats::{Coverage, Stats};
+pub use world::{Violation, World};

@@ -1,0 +1,154 @@
+//! Nodes: a host, a process on it, and the machine in the process.
+
+use crate::clock::Clock;
+use crate::hostile::Hostile;
+use crate::rng::Random;
+use rserpool_proto::endpoint::pool_element::{PoolElement, PoolElementConfig};
+use rserpool_proto::endpoint::pool_user::{PoolUser, PoolUserConfig};
+use rserpool_proto::id::{AssociationId, PeId, PoolHandle};
+use rserpool_proto::machine::{AttemptId, CloseReason, Locator, TransportKind};
+use rserpool_proto::registrar::{Registrar, RegistrarConfig};
+use rserpool_proto::wire::policy::PolicyParameter;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// What kind of machine a node runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// A registrar.
+    Registrar,
+    /// A pool element.
+    Element,
+    /// A pool user.
+    User,
+    /// Somebody who knows the protocol and lies.
+    Hostile,
+}
+
+/// What a process is started with, each time.
+#[derive(Clone, Debug)]
+pub(crate) enum Setup {
+    Registrar(RegistrarConfig),
+    Element(PoolElementConfig),
+    User(PoolUserConfig),
+    Hostile { registrars: Vec<Locator> },
+}
+
+impl Setup {
+    pub(crate) fn role(&self) -> Role {
+        match self {
+            Self::Registrar(_) => Role::Registrar,
+            Self::Element(_) => Role::Element,
+            Self::User(_) => Role::User,
+            Self::Hostile { .. } => Role::Hostile,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) enum Machine {
+    #[default]
+    None,
+    Registrar(Box<Registrar>),
+    Element(Box<PoolElement>),
+    User(Box<PoolUser>),
+    Hostile(Box<Hostile>),
+}
+
+/// Whether host and process run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Power {
+    On,
+    /// The process is gone, and the host says so to whoever asks.
+    ProcessDown,
+    /// The host is gone and says nothing.
+    HostDown,
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) setup: Setup,
+    pub(crate) machine: Machine,
+    pub(crate) power: Power,
+    /// Counts the starts of the process.
+    pub(crate) life: u32,
+    pub(crate) suspended: bool,
+    /// A registrar that sends everybody elsewhere.
+    pub(crate) draining: bool,
+    /// Time each input takes, in microseconds; 0 for a node that is fast enough.
+    pub(crate) slow: u64,
+    pub(crate) busy_until: u64,
+    pub(crate) working: bool,
+    pub(crate) inbox: VecDeque<Given>,
+    pub(crate) clock: Clock,
+    /// When a wake-up is due that has been queued; `u64::MAX` if none.
+    pub(crate) wake: u64,
+    pub(crate) random: Random,
+    pub(crate) transport: TransportKind,
+    pub(crate) conns: BTreeSet<usize>,
+    pub(crate) attempts: BTreeMap<AttemptId, usize>,
+    pub(crate) owner: Owner,
+    /// Inputs handled at this moment, against busy loops.
+    pub(crate) at_once: (u64, u32),
+    /// Attempts to connect within the present second.
+    pub(crate) dialled: (u64, u32),
+}
+
+/// What is given to a machine.
+#[derive(Debug)]
+pub(crate) enum Given {
+    Connected { assoc: AssociationId, attempt: Option<AttemptId> },
+    ConnectFailed { attempt: AttemptId, reason: CloseReason },
+    Closed { assoc: AssociationId, reason: CloseReason },
+    SendFailed { assoc: AssociationId },
+    Received { assoc: AssociationId, ppid: u32, bytes: Vec<u8>, twice: bool },
+    Command(Box<Command>),
+    Timeout,
+}
+
+/// What owners ask of their machines.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    Drain,
+    SetPolicy(PolicyParameter),
+    Health(bool),
+    Deregister,
+    Reregister,
+    /// As `Reregister`, by an owner that was told of a refusal.
+    TryAgain,
+    Resolve {
+        handle: PoolHandle,
+        request: u64,
+    },
+    Pick {
+        handle: PoolHandle,
+        request: u64,
+        exclude: Vec<PeId>,
+    },
+    Report {
+        handle: PoolHandle,
+        id: PeId,
+    },
+    /// Somebody hostile does something of the kind.
+    Lie,
+}
+
+/// What the owner of a machine does, and wants of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Owner {
+    /// Element: whether it is to be in its pool.
+    pub(crate) member: bool,
+    /// Element: whether its service works.
+    pub(crate) healthy: bool,
+    /// Mean time between two things the owner does, in microseconds; 0 if it does nothing.
+    pub(crate) pace: u64,
+    /// Users: pools it asks for.
+    pub(crate) pools: Vec<PoolHandle>,
+    /// Element: whether another one may have the same identifier by the owner's mistake.
+    pub(crate) contender: bool,
+    /// Whether the owner reacts to what it is told.
+    pub(crate) reacts: bool,
+    pub(crate) next_request: u64,
+    /// Element: it is about to try again what was refused.
+    pub(crate) retries: bool,
+}

@@ -1,0 +1,433 @@
+//! The swarm: every seed draws a world of its own, breaks it, mends it, and looks what became of it.
+//!
+//! ```text
+//!   seed ──> Plan ──> chaos: faults, safety ──> all whole ──> heal: liveness ──> quiet: who is where
+//! ```
+//!
+//! A plan is plain data, so that what does not matter for a failure can be left out of it.
+
+use crate::clock::Clock;
+use crate::fault::{Fault, FaultKind};
+use crate::net::{NodeId, Quality};
+use crate::node::{Owner, Role, Setup};
+use crate::oracle;
+use crate::rng::Random;
+use crate::stats::Stats;
+use crate::trace::Line;
+use crate::world::{Violation, World, address, locator_at};
+use rserpool_proto::endpoint::pool_element::{Health, PoolElementConfig};
+use rserpool_proto::endpoint::pool_user::PoolUserConfig;
+use rserpool_proto::id::{PeId, PoolHandle, ServerId};
+use rserpool_proto::machine::{Locator, TransportKind};
+use rserpool_proto::policy::{PolicyParameter, PolicyTable};
+use rserpool_proto::registrar::RegistrarConfig;
+use rserpool_proto::time::Duration;
+use rserpool_proto::timers::{ElementTimers, Preset, RegistrarTimers, UserTimers};
+use rserpool_proto::wire::PORT_ASAP;
+use rserpool_proto::wire::transport::Transport;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+/// What a seed stands for.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed itself: what happens by chance follows it, too.
+    pub seed: u64,
+    /// The timers of everybody.
+    pub preset: Preset,
+    /// Links when nothing is wrong with them.
+    pub base: Quality,
+    /// Everybody there is, registrars first.
+    nodes: Vec<Member>,
+    /// What breaks.
+    pub faults: Vec<Fault>,
+    /// Who is left out.
+    pub left_out: BTreeSet<NodeId>,
+    /// How long things break, in microseconds.
+    pub chaos: u64,
+    /// How long they have to recover, in microseconds.
+    pub heal: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    name: String,
+    setup: Setup,
+    transport: TransportKind,
+    clock: Clock,
+    owner: Owner,
+    /// When it starts, in microseconds.
+    starts: u64,
+}
+
+/// What became of a plan.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What must not be, if it was.
+    pub violation: Option<Violation>,
+    /// What happened how often.
+    pub stats: Stats,
+    /// Fingerprint of all that happened: equal for equal runs.
+    pub fingerprint: u64,
+    /// Names of the nodes.
+    pub names: Vec<String>,
+    /// The last things that happened, if asked for.
+    pub lines: Vec<Line>,
+}
+
+/// Time at the end in which owners do nothing, in microseconds.
+const QUIET: u64 = 5_000_000;
+
+impl Plan {
+    /// What a seed stands for: 1 to 7 registrars, 5 to 100 elements, 30 to 300 s of chaos with a
+    /// fault every 10 s at least.
+    pub fn draw(seed: u64) -> Self {
+        let mut random = Random::new(seed, &[0]);
+        let preset = *random.pick(&Preset::ALL).unwrap_or(&Preset::Default);
+        let base = draw_base(&mut random);
+        let chaos = random.spread(30, 300) * 1_000_000;
+        let mut draft = Draft { preset, nodes: Vec::new(), mixed: random.below(3) };
+        let registrars = random.between(1, 7) as usize;
+        let elements = random.spread(5, 100) as usize;
+        let users = random.spread(1, 10) as usize;
+        let hostiles = if random.permille(300) { random.between(1, 2) as usize } else { 0 };
+        let pools = draw_pools(&mut random);
+        for number in 0..registrars {
+            draft.registrar(&mut random, number);
+        }
+        let locators = |draft: &Draft, random: &mut Random| draft.locators(random, registrars);
+        for number in 0..elements {
+            let known = locators(&draft, &mut random);
+            draft.element(&mut random, number, &pools, known);
+        }
+        draft.collide(&mut random, registrars..registrars + elements);
+        for number in 0..users {
+            let known = locators(&draft, &mut random);
+            draft.user(&mut random, number, &pools, known);
+        }
+        for number in 0..hostiles {
+            let known = locators(&draft, &mut random);
+            draft.hostile(&mut random, number, &pools, known);
+        }
+        let faults = draw_faults(&mut random, &draft.nodes, registrars, chaos);
+        let (e, r) = (ElementTimers::preset(preset), RegistrarTimers::preset(preset));
+        let heal = oracle::b1(&e, &r, 1) + 2 * QUIET;
+        let nodes = draft.nodes;
+        Self { seed, preset, base, nodes, faults, left_out: BTreeSet::new(), chaos, heal }
+    }
+
+    /// Who there is: number and role of all that are not left out.
+    pub fn members(&self) -> impl Iterator<Item = (NodeId, Role)> {
+        let nodes = self.nodes.iter().enumerate();
+        nodes
+            .filter(|(node, _)| !self.left_out.contains(node))
+            .map(|(node, member)| (node, member.setup.role()))
+    }
+
+    /// Lets it happen; up to `lines` of the last things that happened are kept.
+    pub fn run(&self, lines: usize) -> Outcome {
+        let mut world = World::new(self.seed, self.base, lines);
+        for member in &self.nodes {
+            let Member { name, setup, transport, clock, owner, .. } = member.clone();
+            world.add(name, setup, transport, clock, owner);
+        }
+        let violation = self.live(&mut world).err();
+        Outcome {
+            violation,
+            stats: world.stats.clone(),
+            fingerprint: world.fingerprint(),
+            names: world.names(),
+            lines: world.take_lines(),
+        }
+    }
+
+    fn live(&self, world: &mut World) -> Result<(), Violation> {
+        let mut starts: Vec<_> =
+            self.members().map(|(id, _)| (self.nodes[id].starts, id)).collect();
+        starts.sort_unstable();
+        for fault in &self.faults {
+            world.add_fault(fault.clone());
+        }
+        for (at, id) in starts {
+            world.run_until(at)?;
+            world.start(id);
+            world.oracle_disturbed();
+        }
+        world.run_until(self.chaos)?;
+        world.heal(&self.left_out);
+        world.run_until(self.chaos + self.heal - QUIET)?;
+        world.quiet();
+        world.run_until(self.chaos + self.heal)?;
+        world.check_healed()
+    }
+}
+
+struct Draft {
+    preset: Preset,
+    nodes: Vec<Member>,
+    /// 0: all TCP, 1: all SCTP, 2: both.
+    mixed: u64,
+}
+
+impl Draft {
+    fn add(&mut self, random: &mut Random, name: String, setup: Setup, owner: Owner, starts: u64) {
+        let transport = match (self.mixed, random.permille(500)) {
+            (0, _) | (2, true) => TransportKind::Tcp,
+            _ => TransportKind::Sctp,
+        };
+        let drift = random.between(0, 400) as i64 - 200;
+        let clock = Clock::new(random.below(1 << 40), drift);
+        self.nodes.push(Member { name, setup, transport, clock, owner, starts });
+    }
+
+    fn registrar(&mut self, random: &mut Random, number: usize) {
+        let mut config = RegistrarConfig {
+            timers: RegistrarTimers::preset(self.preset),
+            ..RegistrarConfig::default()
+        };
+        if random.permille(500) {
+            config.id = ServerId(random.between(1, u64::from(u32::MAX)) as u32);
+        }
+        if random.permille(300) {
+            config.limits.idle_timeout = Duration::from_secs(random.between(5, 60));
+        }
+        if random.permille(300) {
+            config.limits.max_items = random.between(1, 20) as u32;
+        }
+        let starts = random.below(200_000);
+        let owner = Owner::default();
+        self.add(random, format!("r{}", number + 1), Setup::Registrar(config), owner, starts);
+    }
+
+    fn locators(&self, random: &mut Random, registrars: usize) -> Vec<Locator> {
+        let all = random.permille(700);
+        let must = random.below(registrars as u64) as usize;
+        (0..registrars)
+            .filter(|&node| all || node == must || random.permille(500))
+            .map(|node| locator_at(node, TransportKind::Tcp, PORT_ASAP))
+            .collect()
+    }
+
+    /// Registrars are reached by the transport that an endpoint uses.
+    fn over(&self, known: Vec<Locator>, transport: TransportKind) -> Vec<Locator> {
+        let node_of = |locator: &Locator| {
+            (0..self.nodes.len()).find(|&node| address(node, 0) == locator.primary().ip())
+        };
+        let nodes: Vec<_> = known.iter().filter_map(node_of).collect();
+        nodes.into_iter().map(|node| locator_at(node, transport, PORT_ASAP)).collect()
+    }
+
+    fn finish(&mut self, make: impl FnOnce(&Self, TransportKind) -> Setup) {
+        let Some(last) = self.nodes.last() else { return };
+        let setup = make(self, last.transport);
+        if let Some(last) = self.nodes.last_mut() {
+            last.setup = setup;
+        }
+    }
+
+    fn element(
+        &mut self,
+        random: &mut Random,
+        number: usize,
+        pools: &[(PoolHandle, PolicyParameter)],
+        known: Vec<Locator>,
+    ) {
+        let Some((handle, policy)) = random.pick(pools).cloned() else { return };
+        let node = self.nodes.len();
+        let user = SocketAddr::new(address(node, 0), 80);
+        let mut config = PoolElementConfig::new(handle, Transport::Tcp(user), Vec::new());
+        let weight_0 = random.permille(30);
+        let words = policy.words().unwrap_or(&[]).iter();
+        let words: Vec<u32> =
+            words.map(|_| if weight_0 { 0 } else { random.between(1, 10) as u32 }).collect();
+        config.policy = PolicyParameter::new(policy.number, &words);
+        config.timers = ElementTimers::preset(self.preset);
+        if random.permille(400) {
+            config.id = Some(PeId(random.bits() as u32));
+        }
+        if random.permille(250) {
+            config.health = Health::Reported { max_age: config.timers.keep_alive_interval };
+        }
+        let busy = random.permille(500);
+        let pace = if busy { random.spread(200, 20_000) * 1_000 } else { 0 };
+        let owner = Owner { member: true, healthy: true, reacts: true, pace, ..Owner::default() };
+        let starts = random.below(2_000_000);
+        let setup = Setup::Element(config.clone());
+        self.add(random, format!("e{}", number + 1), setup, owner, starts);
+        self.finish(|draft, transport| {
+            config.registrars = draft.over(known, transport);
+            Setup::Element(config)
+        });
+    }
+
+    /// Now and then two elements have the same identifier by mistake.
+    fn collide(&mut self, random: &mut Random, elements: std::ops::Range<usize>) {
+        if !random.permille(150) || elements.len() < 2 {
+            return;
+        }
+        let (a, b) = (elements.start, elements.start + 1);
+        let Setup::Element(first) = &self.nodes[a].setup else { return };
+        let (id, handle) = (first.id.unwrap_or(PeId(1)), first.handle.clone());
+        let policy = first.policy.clone();
+        for node in [a, b] {
+            if let Setup::Element(config) = &mut self.nodes[node].setup {
+                config.id = Some(id);
+                config.handle = handle.clone();
+                config.policy = policy.clone();
+            }
+            self.nodes[node].owner.contender = true;
+        }
+    }
+
+    fn user(
+        &mut self,
+        random: &mut Random,
+        number: usize,
+        pools: &[(PoolHandle, PolicyParameter)],
+        known: Vec<Locator>,
+    ) {
+        let mut config = PoolUserConfig::new(Vec::new());
+        config.timers = UserTimers::preset(self.preset);
+        config.items = *random.pick(&[None, Some(1), Some(3), Some(u32::MAX)]).unwrap_or(&None);
+        if random.permille(300) {
+            config.keep_stale = Some(Duration::from_secs(random.between(1, 60)));
+        }
+        let owner = Owner {
+            pace: random.spread(20, 5_000) * 1_000,
+            pools: pools.iter().map(|(handle, _)| handle.clone()).collect(),
+            reacts: true,
+            ..Owner::default()
+        };
+        let starts = random.below(2_000_000);
+        let setup = Setup::User(config.clone());
+        self.add(random, format!("u{}", number + 1), setup, owner, starts);
+        self.finish(|draft, transport| {
+            config.registrars = draft.over(known, transport);
+            Setup::User(config)
+        });
+    }
+
+    fn hostile(
+        &mut self,
+        random: &mut Random,
+        number: usize,
+        pools: &[(PoolHandle, PolicyParameter)],
+        known: Vec<Locator>,
+    ) {
+        let owner = Owner {
+            pace: random.spread(20, 2_000) * 1_000,
+            pools: pools.iter().map(|(handle, _)| handle.clone()).collect(),
+            ..Owner::default()
+        };
+        let starts = random.below(5_000_000);
+        let setup = Setup::Hostile { registrars: Vec::new() };
+        self.add(random, format!("h{}", number + 1), setup, owner, starts);
+        self.finish(|draft, transport| Setup::Hostile { registrars: draft.over(known, transport) });
+    }
+}
+
+fn draw_base(random: &mut Random) -> Quality {
+    let latency = random.spread(50, 5_000);
+    Quality {
+        latency,
+        jitter: random.below(latency),
+        loss: if random.permille(300) { random.between(1, 20) } else { 0 },
+        duplicates: if random.permille(300) { random.between(1, 20) } else { 0 },
+        rate: 0,
+    }
+}
+
+fn draw_pools(random: &mut Random) -> Vec<(PoolHandle, PolicyParameter)> {
+    let table = PolicyTable::builtin();
+    let kinds: Vec<_> = table.iter().collect();
+    (0..random.between(1, 5))
+        .filter_map(|number| {
+            let handle = PoolHandle::new(format!("pool-{}", number + 1)).ok()?;
+            let kind = random.pick(&kinds)?;
+            let words: Vec<u32> = kind.words.iter().map(|word| word.default).collect();
+            Some((handle, PolicyParameter::new(kind.number, &words)))
+        })
+        .collect()
+}
+
+/// Faults of a mix that is drawn, too: some kinds often, others not at all.
+fn draw_faults(random: &mut Random, nodes: &[Member], registrars: usize, chaos: u64) -> Vec<Fault> {
+    let weights: Vec<u64> =
+        (0..KINDS).map(|_| if random.permille(400) { 0 } else { random.between(1, 10) }).collect();
+    let total: u64 = weights.iter().sum();
+    let every = random.spread(1_000_000, 10_000_000);
+    let mut faults = Vec::new();
+    let mut at = 0;
+    loop {
+        at += random.between(every / 2, every);
+        if at >= chaos {
+            return faults;
+        }
+        let mut drawn = random.below(total.max(1));
+        let kind = weights.iter().position(|&weight| {
+            let hit = drawn < weight;
+            drawn = drawn.saturating_sub(weight);
+            hit
+        });
+        let kind = draw_fault(random, kind.unwrap_or(0), nodes, registrars);
+        let lasts = random.spread(10_000, 20_000_000);
+        faults.push(Fault { at, lasts: lasts.min(chaos - at), kind });
+    }
+}
+
+/// Number of kinds that [`draw_fault`] knows.
+const KINDS: usize = 9;
+
+fn draw_fault(random: &mut Random, kind: usize, nodes: &[Member], registrars: usize) -> FaultKind {
+    let anyone = |random: &mut Random| {
+        // Registrars are few, and matter.
+        if random.permille(500) {
+            random.below(registrars as u64) as usize
+        } else {
+            random.below(nodes.len() as u64) as usize
+        }
+    };
+    let node = anyone(random);
+    let registrar = random.below(registrars as u64) as usize;
+    let some = |random: &mut Random| -> Vec<NodeId> {
+        let share = random.between(50, 1_000);
+        (0..nodes.len()).filter(|_| random.permille(share)).collect()
+    };
+    match kind {
+        0 => FaultKind::Crash { node, same_id: random.permille(500) },
+        1 => FaultKind::PowerCut { node },
+        2 => FaultKind::Suspend { node },
+        3 => FaultKind::Slow { node, each: random.spread(100, 200_000) },
+        4 => FaultKind::ClockJump { node },
+        5 => FaultKind::WallClock {
+            node,
+            by: random.spread(1, 100_000_000_000) as i64
+                * if random.permille(500) { 1 } else { -1 },
+        },
+        6 => {
+            let (from, to) = if random.permille(500) {
+                let to = some(random);
+                (vec![registrar], to)
+            } else {
+                let side: BTreeSet<_> = some(random).into_iter().collect();
+                let other = (0..nodes.len()).filter(|node| !side.contains(node)).collect();
+                (side.into_iter().collect(), other)
+            };
+            let (both, one_path) = (random.permille(600), random.permille(200));
+            FaultKind::Cut { from, to, both, one_path }
+        }
+        7 => {
+            let latency = random.spread(100, 300_000);
+            let quality = Quality {
+                latency,
+                jitter: random.below(latency),
+                loss: random.below(200),
+                duplicates: random.below(100),
+                rate: if random.permille(300) { random.spread(2_000, 1_000_000) } else { 0 },
+            };
+            let (from, to) = (vec![registrar], some(random));
+            FaultKind::Worse { from, to, quality }
+        }
+        _ => FaultKind::Drain { node: registrar },
+    }
+}

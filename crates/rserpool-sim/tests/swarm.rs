@@ -1,0 +1,35 @@
+//! What seeds must show.
+
+use rserpool_sim::swarm::Plan;
+
+#[test]
+fn no_seed_violates_anything() {
+    for seed in 1..=12 {
+        let outcome = Plan::draw(seed).run(0);
+        assert_eq!(outcome.violation, None, "seed={seed}");
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run_byte_for_byte() {
+    let run = |seed| {
+        let outcome = Plan::draw(seed).run(100_000);
+        (outcome.fingerprint, rserpool_sim::trace::text(&outcome.names, &outcome.lines))
+    };
+    for seed in [1, 3, 7] {
+        assert_eq!(run(seed), run(seed), "seed={seed}");
+    }
+    assert_ne!(run(1).0, run(3).0);
+}
+
+#[test]
+fn a_seed_is_as_large_as_it_should_be() {
+    for seed in 1..500 {
+        let plan = Plan::draw(seed);
+        let count = |role| plan.members().filter(|(_, known)| *known == role).count();
+        assert!((1..=7).contains(&count(rserpool_sim::Role::Registrar)));
+        assert!((5..=100).contains(&count(rserpool_sim::Role::Element)));
+        assert!((30_000_000..=300_000_000).contains(&plan.chaos));
+        assert!(plan.faults.len() as u64 >= plan.chaos / 10_000_000 - 1, "seed={seed}");
+    }
+}
