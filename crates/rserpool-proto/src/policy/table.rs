@@ -128,9 +128,8 @@ impl PolicyTable {
     /// A policy without the values of any element, as the policy of a pool is told to users
     /// (RFC 5352 §2.2.6).
     pub fn overall(&self, number: PolicyNumber) -> PolicyParameter {
-        let kind = self.by_number(number);
-        let words: Vec<u32> = kind.map_or(&[][..], |kind| kind.words).iter().map(|_| 0).collect();
-        PolicyParameter::new(number, &words)
+        let words = self.by_number(number).map_or(0, |kind| kind.words.len());
+        PolicyParameter::new(number, [0; MAX_WORDS].get(..words).unwrap_or_default())
     }
 
     /// Whether the parameter's number may be used and its data is what that policy carries.

@@ -281,7 +281,8 @@ impl Registrar {
             // The pool is there, but nobody in it can serve (RFC 5356 §3.2: weight 0).
             return self.refuse_resolution(assoc, handle, ErrorCause::LackOfResources);
         }
-        let mut bytes = Vec::new();
+        let room = ResolutionResponseBuilder::usual_len(handle, self.selected.len());
+        let mut bytes = Vec::with_capacity(room);
         let mut response = ResolutionResponseBuilder::new(&mut bytes, handle, Some(&policy));
         for &slot in &self.selected {
             let Some(element) = self.handlespace.element_at(slot) else {

@@ -40,7 +40,17 @@ pub struct ResolutionResponseBuilder<'a> {
 /// Room kept for Total and Capabilities.
 const TRAILER_LEN: usize = 16;
 
+/// Length of an element with one IPv6 address and two words of policy.
+const USUAL_ELEMENT_LEN: usize = 64;
+
 impl<'a> ResolutionResponseBuilder<'a> {
+    /// What a buffer should have room for so that a usual answer need not move in it.
+    pub fn usual_len(handle: &PoolHandle, elements: usize) -> usize {
+        // Message header, handle, policy, trailer.
+        let rest = 4 + 8 + handle.as_bytes().len() + 16 + TRAILER_LEN;
+        (rest + elements * USUAL_ELEMENT_LEN).min(MAX_MESSAGE_LEN)
+    }
+
     /// Begins a positive answer; the policy is left out if `None`.
     pub fn new(
         out: &'a mut Vec<u8>,
