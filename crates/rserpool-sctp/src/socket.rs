@@ -181,10 +181,13 @@ impl Socket {
             let params = sys::AssocParams { max_rxt, ..sys::AssocParams::zero() };
             sys::set_option(fd, sys::ASSOCINFO, &params)?;
         }
+        let heartbeat = config.heartbeat_interval.map_or(0, |_| sys::HB_ENABLE);
+        let sack_delay = config.sack_delay.map_or(0, |_| sys::SACK_DELAY_ENABLE);
         let params = sys::PaddrParams {
             hb_interval: config.heartbeat_interval.map_or(0, millis),
             path_max_rxt: config.path_max_retrans.unwrap_or(0),
-            flags: if config.heartbeat_interval.is_some() { sys::HB_ENABLE } else { 0 },
+            sack_delay: config.sack_delay.map_or(0, millis),
+            flags: heartbeat | sack_delay,
             ..sys::PaddrParams::zero()
         };
         sys::set_option(fd, sys::PEER_ADDR_PARAMS, &params)?;

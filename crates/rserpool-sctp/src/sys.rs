@@ -62,6 +62,7 @@ pub(crate) const EOF: u16 = 0x200;
 pub(crate) const MSG_NOTIFICATION: c_int = 0x8000;
 
 pub(crate) const HB_ENABLE: u32 = 1;
+pub(crate) const SACK_DELAY_ENABLE: u32 = 0x20;
 
 /// A structure of the kernel's ABI.
 ///
@@ -181,6 +182,7 @@ const _: () = {
     assert!(offset_of!(PaddrParams, hb_interval) == 132);
     assert!(offset_of!(PaddrParams, path_max_rxt) == 136);
     assert!(offset_of!(PaddrParams, path_mtu) == 138);
+    assert!(offset_of!(PaddrParams, sack_delay) == 142);
     assert!(offset_of!(PaddrParams, flags) == 146);
     assert!(size_of::<PaddrParams>() == 156);
     assert!(offset_of!(ConnectX, length) == 4 && offset_of!(ConnectX, addresses) == 8);
