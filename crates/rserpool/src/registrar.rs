@@ -1,22 +1,20 @@
 //! A registrar.
 
-use crate::driver::{
-    BindError, Driver, Hosted, Limits, SctpSocket, is_sctp_available, listen, listen_sctp,
-};
+mod listening;
+
+use crate::driver::{BindError, Driver, Hosted, Limits};
 use crate::metrics::Metrics;
 use crate::proto::id::ServerId;
 use crate::proto::machine::{Channel, Locator, TransportKind};
 use crate::proto::registrar as machine;
 use crate::proto::time::Instant;
-use crate::proto::wire::transport::Addresses;
 use crate::proto::wire::{PORT_ASAP, PORT_ENRP};
 use crate::seed::seed;
+use listening::{Listening, Sockets};
 use std::fmt;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
@@ -188,90 +186,6 @@ impl Registrar {
         let _ = self.commands.send(Command::Shutdown).await;
         let _ = self.task.await;
         info!(server = %self.id, "registrar ended");
-    }
-}
-
-/// Where a registrar listens.
-#[derive(Debug, Default)]
-struct Listening {
-    locators: Vec<Locator>,
-    tcp: Vec<SocketAddr>,
-}
-
-impl fmt::Display for Listening {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, locator) in self.locators.iter().enumerate() {
-            if position > 0 {
-                f.write_str(" ")?;
-            }
-            locator.fmt(f)?;
-        }
-        Ok(())
-    }
-}
-
-#[derive(Default)]
-struct Sockets {
-    tcp: Vec<TcpListener>,
-    sctp: Vec<SctpSocket>,
-    listening: Listening,
-}
-
-impl Sockets {
-    fn open(wanted: &[Locator]) -> Result<Self, BindError> {
-        let mut sockets = Self::default();
-        for locator in wanted {
-            let mut addresses: Vec<SocketAddr> = locator.socket_addrs().collect();
-            if locator.transport != TransportKind::Sctp {
-                for at in 0..addresses.len() {
-                    let Some(address) = addresses.get(at).copied() else { continue };
-                    let bound = sockets.open_tcp(address)?;
-                    // What the system has chosen for the first is for all.
-                    addresses.iter_mut().for_each(|address| address.set_port(bound.port()));
-                }
-            }
-            match locator.transport {
-                TransportKind::Tcp => {}
-                TransportKind::Auto if !is_sctp_available() => {
-                    debug!("this host has no SCTP: serving over TCP only");
-                }
-                TransportKind::Sctp | TransportKind::Auto => sockets.open_sctp(&addresses)?,
-            }
-        }
-        Ok(sockets)
-    }
-
-    fn open_tcp(&mut self, address: SocketAddr) -> Result<SocketAddr, BindError> {
-        let socket = listen(address)?;
-        let bound = socket.local_addr().map_err(|source| BindError { address, source })?;
-        self.tcp.push(socket);
-        self.listening.tcp.push(bound);
-        self.listening.locators.push(Locator::tcp(bound));
-        Ok(bound)
-    }
-
-    fn open_sctp(&mut self, addresses: &[SocketAddr]) -> Result<(), BindError> {
-        let socket = listen_sctp(addresses)?;
-        let Some(address) = addresses.first().copied() else { return Ok(()) };
-        let bound = socket.local_addrs().map_err(|source| BindError { address, source })?;
-        let port = bound.first().map_or(address.port(), SocketAddr::port);
-        let bound: Vec<IpAddr> = bound.iter().map(SocketAddr::ip).collect();
-        let missing = || BindError { address, source: io::ErrorKind::AddrNotAvailable.into() };
-        let addresses = Addresses::new(&bound).ok_or_else(missing)?;
-        let transport = TransportKind::Sctp;
-        self.sctp.push(socket);
-        self.listening.locators.push(Locator { transport, addresses, port });
-        Ok(())
-    }
-
-    fn serve(self, channel: Channel, driver: &mut Driver<Host>) -> Listening {
-        for socket in self.tcp {
-            driver.add_listener(channel, socket);
-        }
-        for socket in self.sctp {
-            driver.add_sctp(channel, socket);
-        }
-        self.listening
     }
 }
 
