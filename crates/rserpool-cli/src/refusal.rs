@@ -50,6 +50,13 @@ impl Refusal {
                 "the registrar does not permit it".into(),
                 "check who may register in this pool",
             ),
+            Some(ErrorCause::InvalidValues(value)) if is_transport(value) => refusal(
+                "the registrar does not accept the address: this host's association with it has \
+                 another one"
+                    .into(),
+                "advertise an address of this host, reach the registrar by tcp://, or have it take \
+                 all: [compat] registered_addresses = \"any\"",
+            ),
             Some(ErrorCause::InvalidValues(_)) => refusal(
                 "the registrar does not accept one of the values".into(),
                 "check the pool's name (some registrars take no more than 32 bytes), the address \
@@ -65,6 +72,11 @@ impl Refusal {
             },
         }
     }
+}
+
+fn is_transport(parameter: &[u8]) -> bool {
+    let kind = parameter.first_chunk().map(|kind| u16::from_be_bytes(*kind));
+    kind.is_some_and(Transport::is_transport)
 }
 
 fn transport(transport: &Transport) -> &'static str {

@@ -19,7 +19,8 @@
 //! associations = 20000
 //!
 //! [compat]
-//! life_unit = "milliseconds"
+//! life_unit = "milliseconds"         # of elements without our extensions; or seconds
+//! registered_addresses = "association"  # over SCTP; or any
 //! ```
 
 use crate::config::{self, Problem, Section};
@@ -27,7 +28,7 @@ use crate::logging::{self, LogFormat};
 use clap::ValueEnum as _;
 use rserpool::proto::id::{PoolHandle, ServerId};
 use rserpool::proto::machine::Locator;
-use rserpool::proto::registrar::{LifeUnit, RegistrarConfig};
+use rserpool::proto::registrar::{AddressRule, LifeUnit, RegistrarConfig};
 use rserpool::proto::timers::{Preset, RegistrarTimers};
 use toml::de::DeValue;
 
@@ -101,7 +102,9 @@ impl FileConfig {
                 section.set("max_tombstones", &mut space.max_tombstones, config::count);
             });
             root.section("compat", |section| {
-                section.set("life_unit", &mut machine.compat.life_unit, life_unit);
+                let compat = &mut machine.compat;
+                section.set("life_unit", &mut compat.life_unit, life_unit);
+                section.set("registered_addresses", &mut compat.registered_addresses, address_rule);
             });
             file
         })
@@ -162,6 +165,14 @@ fn life_unit(value: &DeValue<'_>) -> Result<LifeUnit, String> {
         "seconds" => Ok(LifeUnit::Seconds),
         "milliseconds" => Ok(LifeUnit::Milliseconds),
         _ => Err("it is neither \"seconds\" nor \"milliseconds\"".into()),
+    }
+}
+
+fn address_rule(value: &DeValue<'_>) -> Result<AddressRule, String> {
+    match config::text(value)? {
+        "association" => Ok(AddressRule::Association),
+        "any" => Ok(AddressRule::Any),
+        _ => Err("it is neither \"association\" nor \"any\"".into()),
     }
 }
 

@@ -91,6 +91,8 @@ struct Home {
     proved: bool,
     suspected: bool,
     capable: bool,
+    /// Has answered on this association, and without capabilities.
+    stranger: bool,
 }
 
 /// A new home; nothing has been sent to it yet.
@@ -166,10 +168,16 @@ impl ServerHunt {
         self.home.as_ref().is_some_and(|home| home.capable)
     }
 
+    /// Whether the home has shown by its answer that it has no capabilities.
+    pub(super) fn home_is_stranger(&self) -> bool {
+        self.home.as_ref().is_some_and(|home| home.stranger)
+    }
+
     /// Remembers whether the home has capabilities.
     pub(super) fn set_home_capable(&mut self, capable: bool) {
         let Some(home) = &mut self.home else { return };
         home.capable = capable;
+        home.stranger = !capable;
         if let Some(candidate) = home.candidate.and_then(|index| self.candidates.get_mut(index)) {
             candidate.capable = capable;
         }
@@ -326,7 +334,8 @@ impl ServerHunt {
     ) -> NewHome {
         let capable =
             candidate.and_then(|index| self.candidates.get(index)).is_some_and(|c| c.capable);
-        let home = Home { assoc, locator, candidate, proved: false, suspected: false, capable };
+        let (proved, suspected, stranger) = (false, false, false);
+        let home = Home { assoc, locator, candidate, proved, suspected, capable, stranger };
         let previous = self.home.replace(home).map(|old| (old.assoc, old.locator));
         NewHome { assoc, previous }
     }

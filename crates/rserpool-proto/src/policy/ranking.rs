@@ -44,8 +44,6 @@ struct Leaf {
     entries: Vec<Entry>,
     /// Entries before it have been taken.
     start: usize,
-    /// How many entries have left; only where they are not in order, until they are put in order.
-    dead: usize,
     /// Whether the entries are in order.
     sorted: bool,
     bound: u64,
@@ -184,8 +182,7 @@ impl Ranking {
             let leaf = &mut self.leaves[bound.leaf as usize];
             leaf.bound = bound.key;
             for entry in &mut leaf.entries[leaf.start..] {
-                // Those that have left may be lower.
-                entry.key = entry.key.saturating_sub(by);
+                entry.key -= by;
             }
         }
     }
@@ -226,7 +223,7 @@ impl Ranking {
     /// Makes room for a key in the full leaf at a place; returns where the key goes now.
     fn make_room(&mut self, place: usize, key: u64) -> usize {
         let leaf = &mut self.leaves[self.bounds[place].leaf as usize];
-        if leaf.start + leaf.dead > 0 {
+        if leaf.start > 0 {
             leaf.compact();
             return place;
         }
@@ -240,7 +237,7 @@ impl Ranking {
         for entry in &upper {
             self.leaf_of[entry.seat as usize] = id;
         }
-        self.leaves[id as usize] = Leaf { entries: upper, start: 0, dead: 0, sorted, bound };
+        self.leaves[id as usize] = Leaf { entries: upper, start: 0, sorted, bound };
         self.bounds.insert(place + 1, Bound { key: bound, leaf: id });
         if key >= bound { place + 1 } else { place }
     }
@@ -258,11 +255,8 @@ impl Ranking {
         let leaf = &mut self.leaves[leaf_id as usize];
         if index == leaf.start {
             leaf.start += 1;
-        } else if leaf.sorted {
-            leaf.entries.remove(index);
         } else {
-            leaf.entries[index].seat = NOWHERE;
-            leaf.dead += 1;
+            leaf.entries.remove(index);
         }
         // Looking for a neighbour to merge with is not worth while at every step down.
         let len = leaf.len();
@@ -297,15 +291,14 @@ impl Ranking {
         if place == self.first || together > MERGED {
             return;
         }
-        let mut upper = mem::take(&mut self.leaves[right as usize]);
-        upper.compact();
-        for entry in &upper.entries {
+        let upper = mem::take(&mut self.leaves[right as usize]);
+        for entry in &upper.entries[upper.start..] {
             self.leaf_of[entry.seat as usize] = left;
         }
         let leaf = &mut self.leaves[left as usize];
         leaf.compact();
         leaf.sorted &= upper.sorted;
-        leaf.entries.extend_from_slice(&upper.entries);
+        leaf.entries.extend_from_slice(&upper.entries[upper.start..]);
         self.bounds.remove(place + 1);
         self.free.push(right);
     }
@@ -316,7 +309,6 @@ impl Ranking {
         let leaf = &mut self.leaves[leaf_id as usize];
         leaf.entries.clear();
         leaf.start = 0;
-        leaf.dead = 0;
         leaf.sorted = true;
         if self.bounds.len() - self.first == 1 {
             return;
@@ -352,10 +344,7 @@ impl Ranking {
             let next = self.bounds.get(place + 1).map_or(u64::MAX, |next| next.key);
             let entries = &leaf.entries[leaf.start..];
             assert!(!leaf.sorted || entries.is_sorted_by_key(|entry| entry.key));
-            assert!(!leaf.sorted || leaf.dead == 0);
-            let entries: Vec<_> = entries.iter().filter(|entry| entry.seat != NOWHERE).collect();
-            assert_eq!(leaf.len(), entries.len());
-            for entry in &entries {
+            for entry in entries {
                 let (key, seat) = (entry.key, entry.seat);
                 assert!(key >= bound.key, "{key} before its leaf");
                 assert!(key <= next, "{key} behind its leaf");
@@ -373,15 +362,10 @@ impl Ranking {
 
 impl Leaf {
     fn len(&self) -> usize {
-        self.entries.len() - self.start - self.dead
+        self.entries.len() - self.start
     }
 
     fn insert(&mut self, entry: Entry, keep_sorted: bool) {
-        let gone = self.start + self.dead;
-        if self.entries.len() == self.entries.capacity() && gone > self.entries.len() / 2 {
-            // Small pools are many: theirs does not grow for what is gone.
-            self.compact();
-        }
         let entries = &self.entries[self.start..];
         if self.sorted && entries.last().is_some_and(|last| last.key > entry.key) {
             if keep_sorted {
@@ -396,21 +380,16 @@ impl Leaf {
 
     fn sort(&mut self) {
         if !self.sorted {
-            self.compact();
             // Stable: equals stay in the order they came.
-            self.entries.sort_by_key(|entry| entry.key);
+            self.entries[self.start..].sort_by_key(|entry| entry.key);
             self.sorted = true;
         }
     }
 
-    /// Drops the entries that have been taken or have left.
+    /// Drops the entries that have been taken.
     fn compact(&mut self) {
         self.entries.drain(..self.start);
         self.start = 0;
-        if self.dead > 0 {
-            self.entries.retain(|entry| entry.seat != NOWHERE);
-            self.dead = 0;
-        }
     }
 
     /// Moves about half of a full leaf to `upper`, to make room for `key`; returns the lowest key

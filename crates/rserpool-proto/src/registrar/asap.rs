@@ -1,7 +1,8 @@
 //! ASAP at the registrar: registration, deregistration, resolution, reports (RFC 5352 §3.1-§3.5).
 
+use super::association::Association;
 use super::supervision::Claim;
-use super::{Action, CAPABILITIES, Event, Ignored, Registrar, RemovalReason};
+use super::{Action, AddressRule, CAPABILITIES, Event, Ignored, Registrar, RemovalReason};
 use crate::handlespace::{Change, ChangeKind};
 use crate::id::{AssociationId, PeId, PoolHandle};
 use crate::machine::{Locator, TransportKind};
@@ -12,7 +13,7 @@ use crate::wire::capability::Stamp;
 use crate::wire::operation_error::ErrorCause;
 use crate::wire::pool_element::{PoolElement, PoolElementRef};
 use crate::wire::tlv::Writer;
-use crate::wire::transport::{SctpTransport, TransportUse};
+use crate::wire::transport::{SctpTransport, Transport, TransportUse};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -90,9 +91,13 @@ impl Registrar {
         let id = element.id;
         let ours = association.capabilities.is_some();
         let Some((life, lease)) = self.config.compat.lease(ours, element.life) else {
-            let cause = ErrorCause::InvalidValues(parameter_bytes(&element));
+            let cause = ErrorCause::InvalidValues(parameter(|writer| element.encode(writer)));
             return self.refuse_registration(assoc, handle, id, cause);
         };
+        if !self.may_register(association, &element.user_transport) {
+            let cause = ErrorCause::InvalidValues(parameter(|w| element.user_transport.encode(w)));
+            return self.refuse_registration(assoc, handle, id, cause);
+        }
         let stamp = element.extensions.stamp;
         element.extensions.stamp = stamp.map(|stamp| self.in_order(assoc, &handle, id, stamp));
         // RFC 5352 §3.1 rule 4: the home registrar owns the element and notes where it came from.
@@ -110,6 +115,14 @@ impl Registrar {
             }
             Err(error) => self.refuse_registration(assoc, handle, id, error.cause()),
         }
+    }
+
+    /// RFC 5352 §2.2.1: the registered addresses are some of the association's.
+    fn may_register(&self, association: &Association, transport: &Transport) -> bool {
+        let remote = &association.remote;
+        self.config.compat.registered_addresses == AddressRule::Any
+            || remote.transport != TransportKind::Sctp
+            || transport.socket_addrs().all(|at| remote.addresses.as_slice().contains(&at.ip()))
     }
 
     fn announce_registration(&mut self, change: Change) {
@@ -393,11 +406,11 @@ fn transports_of(remote: &Locator) -> (SctpTransport, Option<core::net::SocketAd
     (sctp, tcp)
 }
 
-/// An element as the offending parameter of an error (RFC 5354 §3.12.4).
-fn parameter_bytes(element: &PoolElement) -> Box<[u8]> {
+/// An offending parameter of an error (RFC 5354 §3.12.4).
+fn parameter(encode: impl FnOnce(&mut Writer<'_>)) -> Box<[u8]> {
     let mut bytes = Vec::new();
     let mut writer = Writer::new(&mut bytes);
-    element.encode(&mut writer);
+    encode(&mut writer);
     // It came in a message, so that it fits into one.
     match writer.finish() {
         Ok(()) => bytes.into(),

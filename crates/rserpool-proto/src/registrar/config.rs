@@ -6,7 +6,7 @@ use crate::id::{PoolHandle, ServerId};
 use crate::machine::Locator;
 use crate::time::Duration;
 use crate::timers::RegistrarTimers;
-use crate::wire::pool_element::{PoolElement, PoolElementRef};
+use crate::wire::pool_element::{LifeUnit, PoolElement, PoolElementRef};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -91,21 +91,26 @@ pub struct Compat {
     /// seconds; the only such implementation in the field, rsplib, sends milliseconds, which is
     /// therefore the default.
     pub life_unit: LifeUnit,
+    /// Which addresses an element may register, whoever it is. Defaults to those of its SCTP
+    /// association; others are cause 3.
+    pub registered_addresses: AddressRule,
 }
 
 impl Default for Compat {
     fn default() -> Self {
-        Self { life_unit: LifeUnit::Milliseconds }
+        Self { life_unit: LifeUnit::Milliseconds, registered_addresses: AddressRule::Association }
     }
 }
 
-/// Unit of the Registration Life field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LifeUnit {
-    /// RFC 5354 §3.10.
-    Seconds,
-    /// rsplib.
-    Milliseconds,
+/// Which addresses an element may register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AddressRule {
+    /// Over SCTP only addresses of its association (RFC 5352 §2.2.1). A TCP connection has only one,
+    /// and is not asked.
+    #[default]
+    Association,
+    /// Any: for elements that speak for servers elsewhere, or behind a translator of addresses.
+    Any,
 }
 
 impl Compat {

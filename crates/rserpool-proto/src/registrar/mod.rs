@@ -30,8 +30,9 @@ mod takeover;
 #[cfg(test)]
 mod tests;
 
+pub use crate::wire::pool_element::LifeUnit;
 pub use authority::{Action, Authority};
-pub use config::{Compat, LifeUnit, Limits, RegistrarConfig, TakeoverWinner};
+pub use config::{AddressRule, Compat, Limits, RegistrarConfig, TakeoverWinner};
 pub use event::{Event, Ignored, RemovalReason};
 
 use crate::handlespace::{Handlespace, Slot};

@@ -343,7 +343,8 @@ impl Registrar {
         Some(configured.max(affordable))
     }
 
-    /// Never less than four round trips, so that slow links cost time and no living element.
+    /// Never less than four round trips, so that slow links cost time and no living element; and twice
+    /// as long where there is another path, for which SCTP takes a few timeouts of its own.
     fn keep_alive_timeout(&self, slot: Slot) -> Duration {
         let Some(pool) = self.handlespace.pool_of(slot) else {
             return Duration::ZERO;
@@ -353,7 +354,9 @@ impl Registrar {
         let holder = supervision.and_then(|known| self.associations.get(&known.holder?));
         let patience = holder.map_or(Duration::ZERO, |known| known.patience);
         let round_trips = supervision.map_or(Duration::ZERO, |known| 4 * known.round_trip.0);
-        timers.keep_alive_timeout.max(round_trips.max(patience).min(timers.max_latency))
+        let paths = holder.map_or(1, |known| known.remote.addresses.as_slice().len());
+        let least = timers.keep_alive_timeout * if paths > 1 { 2 } else { 1 };
+        least.max(round_trips.max(patience).min(timers.max_latency))
     }
 
     /// How long answers from the holder of an element are waited for at least.

@@ -1,6 +1,6 @@
 //! The registrar's procedures, one sentence per test.
 
-use super::{Event, Ignored, Registrar, RegistrarConfig, RemovalReason};
+use super::{AddressRule, Event, Ignored, Registrar, RegistrarConfig, RemovalReason};
 use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
 use crate::machine::{Channel, CloseReason, Identity, Input, Locator, Machine, Output};
 use crate::time::{Duration, Instant};
@@ -200,6 +200,31 @@ fn report(id: u32) -> Body {
 
 fn second() -> Duration {
     Duration::from_secs(1)
+}
+
+#[test]
+fn over_sctp_an_element_registers_addresses_of_its_association_and_no_others() {
+    // RFC 5352 §2.2.1.
+    let at = |address: &str| PoolElement {
+        user_transport: Transport::Tcp(address.parse().unwrap()),
+        ..element(1)
+    };
+    let mut scene = Scene::new();
+    let assoc = scene.connect(Channel::Asap, "sctp://10.0.0.1,10.1.0.1:5000");
+    assert_eq!(scene.register(assoc, at("10.1.0.1:80")), []);
+    let refused = scene.register(assoc, at("10.2.0.1:80"));
+    let [ErrorCause::InvalidValues(parameter)] = &refused[..] else { panic!("{refused:?}") };
+    assert_eq!(parameter[..2], [0, 5], "the TCP Transport is named");
+    assert_eq!(scene.resolved(), [1], "the element stays as it was");
+    // A TCP connection has one address, which need not be the server's.
+    let tcp = scene.asap();
+    assert_eq!(scene.register(tcp, PoolElement { id: PeId(2), ..at("10.2.0.1:80") }), []);
+
+    let mut config = RegistrarConfig { id: ServerId(7), ..RegistrarConfig::default() };
+    config.compat.registered_addresses = AddressRule::Any;
+    let mut scene = Scene::with(config);
+    let assoc = scene.connect(Channel::Asap, "sctp://10.0.0.1:5000");
+    assert_eq!(scene.register(assoc, at("10.2.0.1:80")), []);
 }
 
 #[test]
@@ -488,6 +513,19 @@ fn an_element_that_does_not_answer_a_keep_alive_is_removed() {
         id: PeId(2),
         reason: RemovalReason::KeepAliveMissed
     }));
+}
+
+#[test]
+fn an_element_with_a_second_path_has_twice_the_time_to_answer() {
+    // SCTP has to time out before it uses the other one.
+    let mut scene = Scene::new();
+    let holder = scene.connect(Channel::Asap, "sctp://127.0.0.1,127.0.0.2:5000");
+    assert_eq!(scene.register(holder, element(1)), []);
+    // Asked after 200 to 600 ms.
+    scene.wait(Duration::from_millis(990));
+    assert_eq!(scene.resolved(), [1]);
+    scene.wait(Duration::from_millis(420));
+    assert!(scene.resolved().is_empty());
 }
 
 #[test]

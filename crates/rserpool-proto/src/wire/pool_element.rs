@@ -40,6 +40,15 @@ pub struct PoolElement {
     pub extensions: ElementExtensions,
 }
 
+/// Unit of the Registration Life field, which nothing on the wire tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifeUnit {
+    /// RFC 5354 §3.10.
+    Seconds,
+    /// rsplib.
+    Milliseconds,
+}
+
 /// What a Pool Element parameter carries beyond RFC 5354.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct ElementExtensions {

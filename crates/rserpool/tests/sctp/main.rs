@@ -78,7 +78,17 @@ fn over_sctp(registrar: &Registrar) -> Locator {
 }
 
 fn element_config(registrar: Locator, port: u16) -> PoolElementConfig {
-    let service = SocketAddr::from(([127, 0, 0, 1], port));
+    // An address of ours that is as far from everybody as the registrar's.
+    let near = |ip: IpAddr| std::net::UdpSocket::bind((ip, 0)).is_ok();
+    let ip = match registrar.primary().ip() {
+        ip if near(ip) => ip,
+        IpAddr::V4(ip) => {
+            let [a, b, c, d] = ip.octets();
+            [a, b, c, 3 - d].into()
+        }
+        ip => ip,
+    };
+    let service = SocketAddr::new(ip, port);
     PoolElementConfig::new(handle(), Transport::Tcp(service), vec![registrar])
 }
 

@@ -45,6 +45,11 @@ impl Network {
     pub(crate) fn near(&self, port: u16) -> [SocketAddr; 2] {
         [0, 1].map(|path| SocketAddr::from(([10, self.net, path, 1], port)))
     }
+
+    /// Both addresses of the other end.
+    pub(crate) fn far(&self, port: u16) -> [SocketAddr; 2] {
+        [0, 1].map(|path| SocketAddr::from(([10, self.net, path, 2], port)))
+    }
 }
 
 impl Drop for Network {

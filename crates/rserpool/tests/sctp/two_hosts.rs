@@ -15,6 +15,26 @@ async fn an_element_elsewhere() {
     std::future::pending::<()>().await;
 }
 
+/// Serves where `ARGUMENTS` says: for elements, for registrars, and beside which one.
+#[tokio::test]
+#[ignore = "the other end of the tests below, started by them"]
+async fn a_registrar_elsewhere() {
+    let arguments = std::env::var("ARGUMENTS").unwrap();
+    let mut words = arguments.split(' ').map(|word| word.parse().unwrap());
+    let mut config = Config { asap: vec![words.next().unwrap()], ..Config::default() };
+    config.enrp = vec![words.next().unwrap()];
+    config.machine.peers = words.collect();
+    let registrar = Registrar::start(config).await.unwrap();
+    let serving = async {
+        while registrar.inspect(|machine| machine.is_serving()).await != Some(true) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    soon(serving).await;
+    println!("serving");
+    std::future::pending::<()>().await;
+}
+
 async fn registrar_at(addresses: &[SocketAddr]) -> Registrar {
     let asap = vec![locator(TransportKind::Sctp, addresses)];
     let config = Config { asap, enrp: vec![], ..Config::default() };
@@ -39,11 +59,12 @@ async fn a_cut_path_costs_no_element_and_no_answer() {
     // The second path is confirmed by its first heartbeat.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let metrics = registrar.metrics().clone();
+    let mut events = registrar.events();
     for path in [0, 1] {
         network.cut(path);
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(4) {
-            assert_eq!(ports(&asking).await, [5]);
+            assert_eq!(ports(&asking).await, [5], "{:?} {:?}", began.elapsed(), events.try_recv());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         network.restore(path);
@@ -81,4 +102,44 @@ async fn a_killed_element_is_lost_at_once_and_a_silent_one_within_a_second() {
     let silent = began.elapsed();
     assert!(silent < Duration::from_millis(1_300), "{silent:?}");
     println!("killed {killed:?}, silent {silent:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registrar_that_takes_over_comes_to_elements_that_know_no_other() {
+    // RFC 5353 §3.5: the element listens where its association came from.
+    needs_sctp!();
+    let Some(network) = Network::new("takeover", 72) else { return };
+    let [asap, enrp] = [3863, 9901].map(|port| locator(TransportKind::Sctp, &network.near(port)));
+    let config = Config { asap: vec![asap.clone()], enrp: vec![enrp.clone()], ..Config::default() };
+    let registrar = Registrar::start(config).await.unwrap();
+    let [asap_there, enrp_there] =
+        [3863, 9901].map(|port| locator(TransportKind::Sctp, &network.far(port)));
+    let arguments = format!("{asap_there} {enrp_there} {enrp}");
+    let other = Elsewhere::run(&network, "two_hosts::a_registrar_elsewhere", &arguments);
+    other.says("serving");
+    let element = element(asap_there, 5).await;
+    let asking = user(asap);
+    until_ports(&asking, &[5]).await;
+    // Both registrars speak on sockets of their own.
+    assert!(registrar.metrics().associations_peeled_off_total.get() >= 1);
+    let began = Instant::now();
+    network.cut(0);
+    network.cut(1);
+    let taken = async {
+        while registrar.inspect(|machine| machine.counters().keep_alives).await == Some(0) {
+            assert_eq!(ports(&asking).await, [5]);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon(taken).await;
+    println!("taken over after {:?}", began.elapsed());
+    let mut status = element.status();
+    let here = |status: &rserpool::pool_element::Status| {
+        let home = status.home.as_ref();
+        home.is_some_and(|home| home.primary().ip() == network.near(0)[0].ip())
+    };
+    soon(status.wait_for(here)).await.unwrap();
+    soon(element.registered()).await.unwrap();
+    assert_eq!(ports(&asking).await, [5]);
+    assert_eq!(registrar.inspect(|machine| machine.counters().removals).await, Some(0));
 }

@@ -5,6 +5,7 @@ use crate::machine::Locator;
 use crate::time::Duration;
 use crate::timers::ElementTimers;
 use crate::wire::policy::{PolicyNumber, PolicyParameter};
+use crate::wire::pool_element::LifeUnit;
 use crate::wire::transport::Transport;
 use alloc::vec::Vec;
 
@@ -32,6 +33,11 @@ pub struct PoolElementConfig {
     pub tcp_control: bool,
     /// What a keep-alive is answered from.
     pub health: Health,
+    /// Unit of Registration Life towards registrars that do not show our capabilities. RFC 5354
+    /// §3.10 says seconds; the only such registrar in the field, rsplib's, takes milliseconds, which
+    /// is therefore the default. Which kind a registrar is shows in its first answer: to one without
+    /// capabilities the registration is sent again at once.
+    pub life_unit: LifeUnit,
 }
 
 impl PoolElementConfig {
@@ -48,6 +54,7 @@ impl PoolElementConfig {
             stamp_start: 0,
             tcp_control: false,
             health: Health::Assumed,
+            life_unit: LifeUnit::Milliseconds,
         }
     }
 }

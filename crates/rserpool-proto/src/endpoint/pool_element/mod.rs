@@ -26,6 +26,7 @@ mod registration;
 #[cfg(test)]
 mod tests;
 
+pub use crate::wire::pool_element::LifeUnit;
 pub use config::{Health, PoolElementConfig};
 pub use event::{Event, State};
 

@@ -7,7 +7,7 @@ use crate::time::{Duration, Instant};
 use crate::wire::asap::Body;
 use crate::wire::capability::Stamp;
 use crate::wire::operation_error::ErrorCause;
-use crate::wire::pool_element::{ElementExtensions, PoolElement as WireElement};
+use crate::wire::pool_element::{ElementExtensions, LifeUnit, PoolElement as WireElement};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use rand_core::Rng;
@@ -49,6 +49,8 @@ pub(super) struct Request {
     pub(super) deadline: Option<Instant>,
     /// Whether it carries a stamp.
     stamped: bool,
+    /// The unit of its life.
+    unit: LifeUnit,
     /// Whether no registrar can have known us before.
     first: bool,
     /// It asks whether a home that sends no keep-alives is still there.
@@ -76,11 +78,12 @@ impl PoolElement {
         self.due = false;
         self.renew_at = None;
         self.seq = self.seq.saturating_add(1);
-        let stamped = self.hunt.home_is_capable();
+        let (stamped, stranger) = (self.hunt.home_is_capable(), self.hunt.home_is_stranger());
+        let unit = if stranger { self.config.life_unit } else { LifeUnit::Seconds };
         let element = WireElement {
             id: self.id,
             home: ServerId::NONE,
-            life: life_on_the_wire(self.config.timers.registration_life),
+            life: life_on_the_wire(self.config.timers.registration_life, unit),
             user_transport: self.config.user_transport.clone(),
             policy: self.config.policy.clone(),
             // The home registrar fills it in (RFC 5352 §3.1 rule 4).
@@ -96,13 +99,15 @@ impl PoolElement {
             Body::Registration {
                 handle: self.config.handle.clone(),
                 element: Box::new(element),
-                capabilities: Some(CAPABILITIES),
+                // With them the life would be in seconds.
+                capabilities: (!stranger).then_some(CAPABILITIES),
             },
         );
         if sent {
             let first = !core::mem::replace(&mut self.maybe_registered, true);
             let deadline = Some(now + self.config.timers.t2_registration);
-            self.request = Some(Request { assoc: home, deadline, stamped, first, probing: false });
+            let (assoc, probing) = (home, false);
+            self.request = Some(Request { assoc, deadline, stamped, unit, first, probing });
         } else {
             // Longer than a message can be: as if the registrar had said so.
             self.refuse(Vec::new());
@@ -132,8 +137,10 @@ impl PoolElement {
             self.renew_at = Some(now + self.config.timers.t4_reregistration());
             self.watch.on_answer(now, request.probing);
             self.hunt.set_home_capable(capable);
-            // A registrar that does not know our stamps yet is told one at once.
+            // A registrar that does not know our stamps yet is told one at once, and one that was
+            // told a life in the wrong unit the right one.
             self.due |= capable && !request.stamped;
+            self.due |= !capable && request.unit != self.config.life_unit;
             if self.registered_on != Some(assoc) {
                 self.registered_on = Some(assoc);
                 if let Some(home) = self.home().cloned() {
@@ -302,9 +309,13 @@ impl PoolElement {
     }
 }
 
-/// Registration life in seconds, rounded up so that it never ends before ours does; what does not
-/// fit lasts for ever (RFC 5354 §3.10).
-fn life_on_the_wire(life: Duration) -> i32 {
-    let seconds = life.as_secs().saturating_add(u64::from(life.subsec_nanos() > 0)).max(1);
-    i32::try_from(seconds).unwrap_or(-1)
+/// Registration life, rounded up so that it never ends before ours does; what does not fit lasts for
+/// ever (RFC 5354 §3.10).
+fn life_on_the_wire(life: Duration, unit: LifeUnit) -> i32 {
+    let unit = match unit {
+        LifeUnit::Seconds => Duration::from_secs(1),
+        LifeUnit::Milliseconds => Duration::from_millis(1),
+    };
+    let units = life.as_nanos().div_ceil(unit.as_nanos()).max(1);
+    i32::try_from(units).unwrap_or(-1)
 }

@@ -16,6 +16,7 @@ fn config(ports: &[u16]) -> PoolElementConfig {
     PoolElementConfig {
         id: Some(ID),
         stamp_start: 1_000,
+        life_unit: LifeUnit::Seconds,
         ..PoolElementConfig::new(pool(), user_transport(), registrars(ports))
     }
 }
@@ -89,6 +90,34 @@ fn life_on_the_wire_is_whole_seconds_rounded_up() {
         let Body::Registration { element, .. } = &bench.sent()[0].1 else { panic!() };
         assert_eq!(element.life, wire, "{ms} ms");
     }
+}
+
+#[test]
+fn a_registrar_that_shows_no_capabilities_is_told_the_life_in_milliseconds_at_once() {
+    // Registration Life has no unit on the wire: rsplib takes milliseconds, RFC 5354 §3.10 seconds.
+    let config = PoolElementConfig { life_unit: LifeUnit::Milliseconds, ..config(&[1, 2]) };
+    let mut bench = start(config);
+    let life = |bench: &mut Bench<PoolElement>| {
+        let sent = bench.sent();
+        let [(_, Body::Registration { element, capabilities, .. })] = &sent[..] else {
+            panic!("{sent:?}")
+        };
+        (element.life, capabilities.is_some())
+    };
+    let stranger = bench.connect(1);
+    assert_eq!(life(&mut bench), (30, true), "nothing is known yet");
+    bench.receive(stranger, granted(ID, false));
+    // Capabilities would make them seconds.
+    assert_eq!(life(&mut bench), (30_000, false));
+    bench.receive(stranger, granted(ID, false));
+    assert!(bench.sent().is_empty());
+    bench.pass_ms(10_000);
+    assert_eq!(life(&mut bench), (30_000, false));
+    bench.break_off(stranger);
+    let ours = bench.connect(2);
+    assert_eq!(life(&mut bench), (30, true), "what was learned belongs to an association");
+    bench.receive(ours, granted(ID, true));
+    assert_eq!(life(&mut bench), (30, true), "with a stamp");
 }
 
 #[test]
