@@ -5,6 +5,7 @@
 //! that is not what users get. Figures are compared on the machine they were taken on only.
 
 mod handlespace;
+mod latency;
 mod process;
 mod proxy;
 mod reference;
@@ -29,6 +30,8 @@ pub(crate) struct Arguments {
 enum What {
     /// Handlespace and policies in memory, beside the reference implementation's figures.
     Handlespace(handlespace::Arguments),
+    /// How long resolutions take at a fixed rate while elements come and go.
+    Latency(latency::Arguments),
     /// The proxy beside HAProxy: large bodies and new connections.
     Proxy(proxy::Arguments),
     /// Resolutions through a registrar, beside echo servers: one after the other, and pipelined.
@@ -41,6 +44,7 @@ enum What {
 pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     match &arguments.what {
         What::Handlespace(arguments) => handlespace::run(arguments),
+        What::Latency(arguments) => latency::run(arguments),
         What::Proxy(arguments) => proxy::run(arguments),
         What::Resolve(arguments) => resolve::run(arguments),
         What::Size(arguments) => size::run(arguments),

@@ -2,9 +2,12 @@
 
 use crate::steps::Error;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// A process that ends with the benchmark.
 pub(super) struct Process(Child);
@@ -25,6 +28,10 @@ impl Process {
         // Held open by this process: a program that ends with its input ends with us.
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Self(command.spawn()?);
+        // A program that waits for a line gets one; the others do not look.
+        if let Some(stdin) = &mut process.0.stdin {
+            stdin.write_all(b"\n")?;
+        }
         let mut line = String::new();
         if let Some(stdout) = process.0.stdout.take() {
             BufReader::new(stdout).read_line(&mut line)?;
@@ -33,6 +40,14 @@ impl Process {
             return Err(format!("{} {} has ended", program.display(), arguments.join(" ")).into());
         }
         Ok((process, line.trim().into()))
+    }
+
+    /// An error if it has ended.
+    pub(super) fn still_runs(&mut self) -> Result<(), Error> {
+        match self.0.try_wait()? {
+            None => Ok(()),
+            Some(status) => Err(format!("a process has ended too early: {status}").into()),
+        }
     }
 
     /// Its identifier.
@@ -78,4 +93,21 @@ pub(super) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// An address of this host that nobody listens on.
+pub(super) fn free_port() -> Result<SocketAddr, Error> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// Waits for somebody to listen.
+pub(super) fn until_open(address: SocketAddr) -> Result<(), Error> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while TcpStream::connect(address).is_err() {
+        if Instant::now() > deadline {
+            return Err(format!("nobody listens at {address}").into());
+        }
+        sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }

@@ -9,16 +9,15 @@
 //! the rate stands the processor time of the proxy for each megabyte or connection: on a machine
 //! with two cores the generator and the server are often what limits the rate.
 
-use super::process::{Process, median, on_core, processor_time};
+use super::process::{Process, free_port, median, on_core, processor_time, until_open};
 use super::{example, keep, rate, rserpool};
 use crate::steps::{Error, output};
 use serde_json::{Value, json};
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Arguments of `cargo xtask bench proxy`.
 #[derive(clap::Args)]
@@ -164,19 +163,4 @@ fn haproxy(listen: SocketAddr, server: SocketAddr, option: &str) -> String {
          timeout client 60s\n  timeout server 60s\n  {option}\nlisten bench\n  bind {listen}\n  \
          server one {server}\n"
     )
-}
-
-fn free_port() -> Result<SocketAddr, Error> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
-}
-
-fn until_open(address: SocketAddr) -> Result<(), Error> {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while TcpStream::connect(address).is_err() {
-        if Instant::now() > deadline {
-            return Err(format!("nobody listens at {address}").into());
-        }
-        sleep(Duration::from_millis(10));
-    }
-    Ok(())
 }

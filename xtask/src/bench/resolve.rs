@@ -23,8 +23,8 @@ pub(crate) struct Arguments {
     quick: bool,
 }
 
-/// Elements in each pool.
-const ELEMENTS: &str = "100";
+/// Elements in the pool.
+pub(super) const ELEMENTS: &str = "100";
 /// The pools, named as their policies.
 const POOLS: [&str; 2] = ["round-robin", "least-used"];
 /// Elements in an answer.
@@ -43,8 +43,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     let load = example("rserpool", "resolve_load")?;
     let (rounds, seconds) = if arguments.quick { (3, 0.3) } else { (9, 0.5) };
 
-    let registrar = Server::start(&load, "registrar", &["registrar"])?;
-    let (_pool, _) = Process::start(1, &load, &["pool", &registrar.address, ELEMENTS])?;
     println!(
         "answers a second, the share of the echo on the registrar's driver, and microseconds of \
          the server's core for an answer\n"
@@ -56,6 +54,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     let mut rows = Vec::new();
     let mut misses = Vec::new();
     for pool in POOLS {
+        let registrar = Server::start(&load, "registrar", &["registrar"])?;
+        let (_pool, _) = Process::start(1, &load, &["pool", &registrar.address, pool, ELEMENTS])?;
         for items in ITEMS {
             let mut sample = on_core(1, &load);
             sample.args(["sample", &registrar.address, pool, &items.to_string()]);

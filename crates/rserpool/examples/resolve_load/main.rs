@@ -5,14 +5,14 @@
 //! registrar                               serves; prints its address
 //! echo MESSAGE | raw MESSAGE              answers everything with this message, on the registrars'
 //!                                         driver or on std::net; prints its address
-//! pool ADDRESS ELEMENTS                   registers this many in each pool; prints `ready`
-//! churn ADDRESS POOL PER_SECOND           elements that join, live for a second and leave
+//! pool ADDRESS POOL ELEMENTS              registers this many; prints `ready`
+//! churn ADDRESS POOL PER_SECOND           elements join, live for a second and leave
 //! sample ADDRESS POOL ITEMS               prints an answer
 //! ask ADDRESS POOL ITEMS WINDOW SECONDS   keeps this many questions outstanding; prints answers/s
 //! offer ADDRESS POOL PER_SECOND SECONDS   asks at fixed times; prints latencies in nanoseconds
 //! ```
 //!
-//! Messages are in hexadecimal. Servers end with standard input.
+//! A pool is named as its policy, `round-robin` or `least-used`. Messages are in hexadecimal. Servers end with standard input.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a program")]
 
@@ -34,7 +34,7 @@ fn main() -> Outcome {
         ["registrar"] => server::registrar(),
         ["echo", message] => server::echo(messages::from_hex(message)?),
         ["raw", message] => server::raw(&messages::from_hex(message)?),
-        ["pool", address, elements] => pool::hold(address.parse()?, elements.parse()?),
+        ["pool", address, pool, elements] => pool::hold(address.parse()?, pool, elements.parse()?),
         ["churn", address, pool, per_second] => {
             pool::churn(address.parse()?, pool, per_second.parse()?)
         }

@@ -10,21 +10,16 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Pools, each named as its policy.
-const POOLS: [&str; 2] = ["round-robin", "least-used"];
-
 /// Registers elements over one association and answers their keep-alives.
-pub(super) fn hold(address: SocketAddr, elements: u32) -> Outcome {
+pub(super) fn hold(address: SocketAddr, pool: &str, elements: u32) -> Outcome {
     let mut link = Link::open(address)?;
-    for pool in POOLS {
-        for id in 0..elements {
-            link.send(&messages::registration(pool, PeId(id))?)?;
-        }
+    for id in 0..elements {
+        link.send(&messages::registration(pool, PeId(id))?)?;
     }
     let mut registered = 0;
     loop {
         registered += link.read()?;
-        if registered == elements * POOLS.len() as u32 {
+        if registered == elements {
             println!("ready");
             registered = 0;
         }
@@ -32,7 +27,7 @@ pub(super) fn hold(address: SocketAddr, elements: u32) -> Outcome {
 }
 
 /// Elements that join one after the other, each over its own association. Of two that leave one
-/// deregisters and one only closes its association.
+/// deregisters and one only closes its association. Prints `ready` after the first.
 pub(super) fn churn(address: SocketAddr, pool: &str, per_second: u32) -> Outcome {
     let began = Instant::now();
     let mut present = VecDeque::new();
@@ -42,6 +37,9 @@ pub(super) fn churn(address: SocketAddr, pool: &str, per_second: u32) -> Outcome
         let id = PeId(1_000_000 + number);
         let mut link = Link::open(address)?;
         link.send(&messages::registration(pool, id)?)?;
+        if number == 0 {
+            println!("ready");
+        }
         link.stream.set_nonblocking(true)?;
         present.push_back((id, link));
         if present.len() > per_second as usize
