@@ -22,6 +22,10 @@ mod grow;
 pub mod handlespace;
 pub mod id;
 pub mod machine;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+#[cfg(not(feature = "planted-bugs"))]
+mod planted;
 pub mod policy;
 #[cfg(feature = "registrar")]
 pub mod registrar;

@@ -18,6 +18,7 @@ mod tests;
 
 use crate::id::AssociationId;
 use crate::machine::{AttemptId, Channel, Locator, Output, TransportKind};
+use crate::planted::planted;
 use crate::time::{Duration, Instant};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -251,6 +252,9 @@ impl ServerHunt {
             Locator { transport: TransportKind::Auto, .. } => remote,
             locator => locator.clone(),
         };
+        if planted!("rfc-t5-reset-at-connection") {
+            self.t5 = self.t5_initial;
+        }
         // SH3, SH6: the first that connects is the home, the others are given up.
         self.end_round(outputs);
         Some(self.move_to(assoc, locator, Some(candidate)))
@@ -278,6 +282,9 @@ impl ServerHunt {
         let Some(position) = self.attempts.iter().position(|known| known.id == attempt) else {
             return false;
         };
+        if planted!("attempts-leak") {
+            return false;
+        }
         self.attempts.swap_remove(position);
         self.fill(now, outputs);
         self.attempts.is_empty() && self.note_unreachable()
@@ -342,7 +349,8 @@ impl ServerHunt {
 
     fn note_failure(&mut self, now: Instant, candidate: Option<usize>, proved: bool) {
         self.failed = candidate;
-        if !proved && let Some(candidate) = candidate.and_then(|i| self.candidates.get_mut(i)) {
+        let rests = !proved && !planted!("rfc-t5-reset-at-connection");
+        if rests && let Some(candidate) = candidate.and_then(|i| self.candidates.get_mut(i)) {
             // No longer than the shortest round, so that the next one has it again.
             candidate.rests_until = now + self.t5 * 3 / 4;
         }
@@ -401,6 +409,9 @@ impl ServerHunt {
 
     fn end_round<E>(&mut self, outputs: &mut VecDeque<Output<E>>) {
         self.round = None;
+        if planted!("attempts-leak") {
+            return;
+        }
         for attempt in self.attempts.drain(..) {
             outputs.push_back(Output::Abandon { attempt: attempt.id });
         }

@@ -3,6 +3,7 @@
 use super::Slot;
 use super::sums::{handle_key, handle_words};
 use crate::id::{PeId, PoolHandle};
+use crate::planted::planted;
 use crate::policy::{Dice, Policy, PolicyNumber, PolicyTable, Seat};
 use crate::wire::transport::{Transport, TransportUse};
 use alloc::boxed::Box;
@@ -190,6 +191,14 @@ impl Pool {
 
     pub(super) fn select(&mut self, dice: &mut Dice, items: usize, out: &mut Vec<Seat>) {
         self.policy.select(dice, items, out);
+        if planted!("suspects-first")
+            && let Some(suspects) = &mut self.suspects
+        {
+            out.clear();
+            suspects.policy.select(dice, items, out);
+            let missing = items.saturating_sub(out.len());
+            return self.policy.select(dice, missing, out);
+        }
         if let Some(suspects) = &mut self.suspects {
             let missing = items.saturating_sub(out.len());
             suspects.policy.select(dice, missing, out);

@@ -3,6 +3,7 @@
 use super::pool::{Pool, use_of};
 use super::{Change, ChangeKind, Element, Handlespace, Slot, Tombstone, sums};
 use crate::id::{PeId, PoolHandle, ServerId};
+use crate::planted::planted;
 use crate::policy::PolicyParameter;
 use crate::time::{Duration, Instant};
 use crate::wire::capability::Stamp;
@@ -266,6 +267,9 @@ impl Handlespace {
     pub(super) fn replace(&mut self, slot: Slot, wire: PoolElement, until: Instant) -> Change {
         let element = self.elements.get_mut(slot).expect("the caller has found it");
         let (id, previous, old_lease) = (element.id(), element.home(), element.lease);
+        let until = if planted!("renewal-keeps-lease") { old_lease } else { until };
+        let policy = if planted!("renewal-keeps-values") { element.policy() } else { wire.policy };
+        let wire = PoolElement { policy, ..wire };
         let visible = element.replace(wire, until);
         let home = element.home();
         let pool = self.pools.get_mut(element.pool);
@@ -353,7 +357,9 @@ impl Handlespace {
 
     pub(super) fn uncount(&mut self, home: ServerId, words: u32, digest: u64) {
         let Some(sums) = self.sums.get_mut(&home) else { return };
-        sums.words -= u64::from(words);
+        if !planted!("checksum-forgets") {
+            sums.words -= u64::from(words);
+        }
         sums.digest = sums.digest.wrapping_sub(digest);
         sums.elements -= 1;
         if sums.elements == 0 {

@@ -3,12 +3,16 @@
 
 use super::ranking::Ranking;
 use super::{Dice, Policy, Seat};
+use crate::planted::planted;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// Least used: by load.
 pub(super) fn create_least_used() -> Box<dyn Policy> {
-    Box::new(Sorted::new(|words| u64::from(words.first().copied().unwrap_or(0))))
+    Box::new(Sorted::new(|words| {
+        let load = words.first().copied().unwrap_or(0);
+        u64::from(if planted!("least-used-reversed") { !load } else { load })
+    }))
 }
 
 /// Priority least used: by the load after one more user.

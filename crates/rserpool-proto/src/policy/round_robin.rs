@@ -2,6 +2,7 @@
 
 use super::{Dice, Policy, Seat};
 use crate::grow::reach;
+use crate::planted::planted;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -67,7 +68,9 @@ impl Policy for RoundRobin {
             seat = self.links[seat as usize].next;
         }
         // RFC 5356 §4.1.2: by one, however many were returned.
-        self.head = self.links[self.head as usize].next;
+        if !planted!("head-not-advanced") {
+            self.head = self.links[self.head as usize].next;
+        }
     }
 
     fn check(&self) {

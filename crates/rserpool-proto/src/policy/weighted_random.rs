@@ -7,12 +7,16 @@
 
 use super::{Dice, Policy, Seat};
 use crate::grow::{push, reach};
+use crate::planted::planted;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// Weighted random: by weight.
 pub(super) fn create_weighted() -> Box<dyn Policy> {
-    Box::new(Weighted::new(|words| words.first().copied().unwrap_or(1)))
+    Box::new(Weighted::new(|words| {
+        let least = u32::from(planted!("weight-zero-returned"));
+        words.first().copied().unwrap_or(1).max(least)
+    }))
 }
 
 /// Randomized least used: by the load left.

@@ -6,6 +6,7 @@ use super::{Action, AddressRule, CAPABILITIES, Event, Ignored, Registrar, Remova
 use crate::handlespace::{Change, ChangeKind};
 use crate::id::{AssociationId, PeId, PoolHandle};
 use crate::machine::{Locator, TransportKind};
+use crate::planted::planted;
 use crate::time::Instant;
 use crate::wire::PPID_ASAP;
 use crate::wire::asap::{Body, HandleResolutionResponse, Message, ResolutionResponseBuilder};
@@ -67,7 +68,11 @@ impl Registrar {
             return self.refuse_registration(assoc, handle, element.id, cause);
         }
         // Whose it is: only the association that holds an element speaks for it.
-        match self.standing(&handle, element.id, assoc) {
+        let standing = match self.standing(&handle, element.id, assoc) {
+            _ if planted!("identifier-reused") => Claimant::Free,
+            standing => standing,
+        };
+        match standing {
             Claimant::Free => self.register(now, assoc, handle, element),
             Claimant::Asks => self.claim(now, Claim::Registration { assoc, handle, element }),
             Claimant::Foreign => {
@@ -98,6 +103,8 @@ impl Registrar {
             let cause = ErrorCause::InvalidValues(parameter(|w| element.user_transport.encode(w)));
             return self.refuse_registration(assoc, handle, id, cause);
         }
+        let twice = planted!("life-in-wrong-unit") && ours;
+        let lease = if twice { lease.map(|lease| lease * 2) } else { lease };
         let stamp = element.extensions.stamp;
         element.extensions.stamp = stamp.map(|stamp| self.in_order(assoc, &handle, id, stamp));
         // RFC 5352 §3.1 rule 4: the home registrar owns the element and notes where it came from.
@@ -207,7 +214,9 @@ impl Registrar {
         stamp: Option<Stamp>,
     ) {
         let stamp = stamp.map(|stamp| self.in_order(assoc, &handle, id, stamp));
-        if let Some(change) = self.handlespace.deregister(now, handle.as_bytes(), id, stamp) {
+        if !planted!("deregistration-is-only-granted")
+            && let Some(change) = self.handlespace.deregister(now, handle.as_bytes(), id, stamp)
+        {
             let released = self.release(change.slot);
             self.announce_removal(change, RemovalReason::Deregistered);
             self.respond_to_deregistration(assoc, handle, id, Vec::new());

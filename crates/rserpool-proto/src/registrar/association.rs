@@ -4,6 +4,7 @@ use super::{Event, Ignored, Registrar, RemovalReason, Timer};
 use crate::handlespace::{Change, Slot};
 use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
 use crate::machine::{AttemptId, Channel, Identity, Locator, Output};
+use crate::planted::planted;
 use crate::time::{Duration, Instant};
 use crate::wire::capability::Capabilities;
 use alloc::collections::BTreeSet;
@@ -109,6 +110,9 @@ impl Registrar {
             return;
         };
         for slot in association.elements {
+            if planted!("lost-association-keeps-elements") {
+                continue;
+            }
             self.remove_element(now, slot, RemovalReason::AssociationLost);
         }
         if association.channel == Channel::Enrp {
@@ -122,7 +126,8 @@ impl Registrar {
         };
         let idle_timeout = self.config.limits.idle_timeout;
         let idle_at = association.last_heard + idle_timeout;
-        if !association.elements.is_empty() || association.peer.is_some() {
+        let owns = !association.elements.is_empty() && !planted!("idle-owner-closed");
+        if owns || association.peer.is_some() {
             self.timers.set(Timer::Idle(assoc), now + idle_timeout);
         } else if now < idle_at {
             self.timers.set(Timer::Idle(assoc), idle_at);

@@ -38,6 +38,7 @@ pub use event::{Event, Ignored, RemovalReason};
 use crate::handlespace::{Handlespace, Slot};
 use crate::id::{AssociationId, ServerId};
 use crate::machine::{AttemptId, Channel, Input, Machine, Output};
+use crate::planted::planted;
 use crate::time::Instant;
 use crate::timer::TimerQueue;
 use crate::wire::capability::Capabilities;
@@ -219,6 +220,9 @@ impl Registrar {
                     self.on_asap(now, assoc, decoded.message);
                 }
                 Err(error) => {
+                    if planted!("noise-panics") {
+                        panic!("a planted bug");
+                    }
                     if let Some(cause) = error.cause(bytes) {
                         self.report_asap(assoc, Vec::from([cause]));
                     }

@@ -9,6 +9,7 @@
 use super::{Event, Ignored, Registrar, RemovalReason, Timer};
 use crate::handlespace::Slot;
 use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
+use crate::planted::planted;
 use crate::time::{Duration, Instant};
 use crate::wire::asap::Body;
 use crate::wire::capability::Stamp;
@@ -183,13 +184,18 @@ impl Registrar {
         id: PeId,
     ) {
         let slot = self.handlespace.slot(handle.as_bytes(), id);
-        let Some(slot) = slot.filter(|&slot| self.holder_of(slot) == Some(assoc)) else {
+        let anybody = planted!("acknowledgement-from-anybody");
+        let speaks = |&slot: &Slot| anybody || self.holder_of(slot) == Some(assoc);
+        let Some(slot) = slot.filter(speaks) else {
             return self.ignore(assoc, Ignored::UnaskedAck);
         };
         let Some(supervision) = self.supervised.get_mut(&slot) else {
             return;
         };
         supervision.last_heard = now;
+        if planted!("keep-alive-answer-is-lost") && now.as_micros().is_multiple_of(16) {
+            return;
+        }
         let Some(asked) = supervision.asked.take() else {
             return self.ignore(assoc, Ignored::UnaskedAck);
         };
@@ -201,7 +207,9 @@ impl Registrar {
         let cleared = supervision.standing.answered();
         self.be_patient(slot, Duration::ZERO);
         self.timers.cancel(Timer::KeepAliveTimeout(slot));
-        self.schedule_keep_alive(now, slot);
+        if !planted!("keep-alive-stops") {
+            self.schedule_keep_alive(now, slot);
+        }
         if let Some(claim) = claim {
             self.refuse_claim(claim);
         }
@@ -219,6 +227,9 @@ impl Registrar {
         let suspected = supervision.standing.reported(now, reporter);
         if supervision.asked.is_none() {
             self.ask(now, slot);
+        }
+        if planted!("rfc-report-counter") && suspected {
+            return self.remove_element(now, slot, RemovalReason::KeepAliveMissed);
         }
         if suspected && let Some((handle, id)) = self.name(slot) {
             self.handlespace.set_suspect(slot, true);
@@ -306,9 +317,14 @@ impl Registrar {
         let Some(supervision) = self.supervised.get_mut(&slot) else {
             return;
         };
-        let Some(holder) = supervision.holder else {
+        let Some(mut holder) = supervision.holder else {
             return;
         };
+        if planted!("keep-alive-to-anybody")
+            && let Some((first, _)) = self.associations.first_key_value()
+        {
+            holder = *first;
+        }
         supervision.asked = Some(now);
         let home = supervision.awaited_from.is_some();
         self.timers.cancel(Timer::KeepAlive(slot));
@@ -408,7 +424,8 @@ impl Standing {
         match self {
             Self::Good(reports) => {
                 reports.retain(|(other, at)| {
-                    *other != reporter && now.saturating_since(*at) < REPORT_WINDOW
+                    (*other != reporter || planted!("reports-counted-twice"))
+                        && now.saturating_since(*at) < REPORT_WINDOW
                 });
                 reports.push((reporter, now));
                 if reports.len() < REPORTERS {

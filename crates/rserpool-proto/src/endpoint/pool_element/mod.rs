@@ -34,6 +34,7 @@ use super::server_hunt::{NewHome, ServerHunt};
 use super::{LossReason, decode, encode};
 use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
 use crate::machine::{Channel, Input, Locator, Machine, Output};
+use crate::planted::planted;
 use crate::time::Instant;
 use crate::wire::PPID_ASAP;
 use crate::wire::asap::Body;
@@ -277,7 +278,9 @@ impl PoolElement {
             self.tell(Event::HomeLost { home, reason });
         }
         // RFC 5352 §3.6: a new home is needed, at once.
-        self.advance(now);
+        if !planted!("no-hunt-after-loss") {
+            self.advance(now);
+        }
     }
 
     fn on_connected(&mut self, assoc: AssociationId, channel: Channel, remote: Locator) {

@@ -3,6 +3,7 @@
 use super::{Event, PoolElement};
 use crate::endpoint::{CAPABILITIES, LossReason};
 use crate::id::{AssociationId, PeId, ServerId};
+use crate::planted::planted;
 use crate::time::{Duration, Instant};
 use crate::wire::asap::Body;
 use crate::wire::capability::Stamp;
@@ -134,7 +135,8 @@ impl PoolElement {
             self.on_refused(errors);
         } else {
             self.redraws = 0;
-            self.renew_at = Some(now + self.config.timers.t4_reregistration());
+            let t4 = self.config.timers.t4_reregistration();
+            self.renew_at = (!planted!("no-renewal")).then_some(now + t4);
             self.watch.on_answer(now, request.probing);
             self.hunt.set_home_capable(capable);
             // A registrar that does not know our stamps yet is told one at once, and one that was
@@ -192,6 +194,7 @@ impl PoolElement {
         // RFC 5352 §3.1: report beyond MAX-REG-ATTEMPT. It also says to stop, but a server that
         // nobody watches has to come back by itself.
         if self.unanswered >= self.config.timers.max_reg_attempt {
+            self.refused |= planted!("rfc-stops-registering");
             self.on_unreachable();
         }
     }

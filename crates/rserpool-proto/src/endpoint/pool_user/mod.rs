@@ -26,6 +26,7 @@ use super::server_hunt::ServerHunt;
 use super::{CAPABILITIES, LossReason, decode, encode};
 use crate::id::{AssociationId, PeId, PoolHandle};
 use crate::machine::{Input, Locator, Machine, Output};
+use crate::planted::planted;
 use crate::policy::{Dice, Turn};
 use crate::time::{Duration, Instant};
 use crate::wire::PPID_ASAP;
@@ -214,7 +215,10 @@ impl PoolUser {
 
     /// Answers a request from the cache; false if a registrar has to be asked.
     fn answer_from_cache(&mut self, now: Instant, handle: &PoolHandle, waiter: &Waiter) -> bool {
-        let fresh = self.config.timers.stale_cache_value;
+        let mut fresh = self.config.timers.stale_cache_value;
+        if planted!("cache-never-stale") {
+            fresh = Duration::MAX;
+        }
         let Some(pool) = self.cache.pool(handle) else { return false };
         let Some(answer) = pool.answer() else { return false };
         // Whoever asked before the question was sent cannot get a newer answer than this.

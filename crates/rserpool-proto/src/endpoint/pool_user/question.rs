@@ -2,6 +2,7 @@
 
 use super::RequestId;
 use crate::id::{PeId, PoolHandle};
+use crate::planted::planted;
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -111,10 +112,13 @@ impl Questions {
     pub(super) fn expire(&mut self, now: Instant, restart: Instant) -> Option<(PoolHandle, bool)> {
         let (t1, handle) = self.by_t1.first().filter(|(t1, _)| *t1 <= now)?.clone();
         let question = self.by_pool.get(&handle)?;
-        if question.gives_up <= now {
+        if question.gives_up <= now && !planted!("question-without-end") {
             return Some((handle, true));
         }
-        let restart = restart.min(question.gives_up);
+        let restart = match planted!("question-without-end") {
+            true => restart,
+            false => restart.min(question.gives_up),
+        };
         self.set_t1(&handle, t1, restart);
         Some((handle, false))
     }
