@@ -4,7 +4,6 @@ use crate::net::{NodeId, Quality};
 use crate::node::{Power, Setup};
 use crate::world::{Event, World};
 use rserpool_proto::id::ServerId;
-use std::collections::BTreeSet;
 
 /// Something that breaks for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,12 +180,12 @@ impl World {
     }
 
     /// Everything is whole from now on.
-    pub(crate) fn heal(&mut self, left_out: &BTreeSet<NodeId>) {
+    pub(crate) fn heal(&mut self) {
         self.net.mend_all();
         // What is still to end ends now.
         self.faults.clear();
         self.oracle.healed = Some(self.now);
-        for node in (0..self.nodes.len()).filter(|node| !left_out.contains(node)) {
+        for node in 0..self.nodes.len() {
             if self.nodes[node].draining {
                 self.crash(node, Power::ProcessDown);
             }

@@ -288,6 +288,9 @@ impl World {
 
     /// Starts the process of a node, for the first time or again.
     pub(crate) fn start(&mut self, id: NodeId) {
+        if self.left_out.contains(&id) {
+            return;
+        }
         let now = self.local(id);
         let wall = self.nodes[id].clock.wall(self.now);
         let node = &mut self.nodes[id];

@@ -56,6 +56,12 @@ impl Hostile {
             Given::Received { bytes, .. } => self.learn(&bytes),
             Given::Command(command) => match *command {
                 Command::Lie => self.lie(),
+                Command::Say(bytes) => {
+                    if let Some(&assoc) = self.associations.last() {
+                        let ppid = PPID_ASAP;
+                        self.outputs.push_back(Output::Transmit { assoc, ppid, bytes });
+                    }
+                }
                 // Whom it is about to ask for.
                 Command::Resolve { handle, .. } => self.ask(handle),
                 _ => {}

@@ -12,18 +12,22 @@
 //! See `docs/SIMULATION.md` for the invariants and how to read a failure.
 #![forbid(unsafe_code)]
 
+pub mod chart;
 mod clock;
 mod conn;
 mod describe;
 mod fault;
 mod host;
 mod hostile;
+pub mod minimise;
 mod net;
 mod node;
 mod oracle;
 mod owner;
 mod queue;
 mod rng;
+pub mod run;
+pub mod script;
 mod stats;
 pub mod swarm;
 pub mod trace;
@@ -34,5 +38,7 @@ pub use fault::{Fault, FaultKind};
 pub use net::{NodeId, Quality};
 pub use node::Role;
 pub use rng::Random;
+#[cfg(feature = "planted-bugs")]
+pub use rserpool_proto::planted;
 pub use stats::{Coverage, Stats};
 pub use world::{Violation, World};

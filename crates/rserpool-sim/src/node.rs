@@ -131,6 +131,8 @@ pub(crate) enum Command {
     },
     /// Somebody hostile does something of the kind.
     Lie,
+    /// Somebody hostile says this.
+    Say(Vec<u8>),
 }
 
 /// What the owner of a machine does, and wants of it.

@@ -27,6 +27,7 @@ use rserpool_proto::wire::PORT_ASAP;
 use rserpool_proto::wire::transport::Transport;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a seed stands for.
 #[derive(Clone, Debug)]
@@ -127,11 +128,14 @@ impl Plan {
     /// Lets it happen; up to `lines` of the last things that happened are kept.
     pub fn run(&self, lines: usize) -> Outcome {
         let mut world = World::new(self.seed, self.base, lines);
+        world.left_out.clone_from(&self.left_out);
         for member in &self.nodes {
             let Member { name, setup, transport, clock, owner, .. } = member.clone();
             world.add(name, setup, transport, clock, owner);
         }
-        let violation = self.live(&mut world).err();
+        // A machine that panics is a violation like any other.
+        let lived = catch_unwind(AssertUnwindSafe(|| self.live(&mut world)));
+        let violation = lived.unwrap_or_else(|panic| Err(world.panicked(&*panic))).err();
         Outcome {
             violation,
             stats: world.stats.clone(),
@@ -154,7 +158,7 @@ impl Plan {
             world.oracle_disturbed();
         }
         world.run_until(self.chaos)?;
-        world.heal(&self.left_out);
+        world.heal();
         world.run_until(self.chaos + self.heal - QUIET)?;
         world.quiet();
         world.run_until(self.chaos + self.heal)?;

@@ -24,6 +24,7 @@ use rserpool_proto::machine::{Channel, Locator, TransportKind};
 use rserpool_proto::time::Instant;
 use rserpool_proto::wire::transport::Addresses;
 use rserpool_proto::wire::{PORT_ASAP, PORT_ENRP};
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -54,6 +55,8 @@ pub struct World {
     pub(crate) active: BTreeSet<usize>,
     pub(crate) addresses: BTreeMap<IpAddr, NodeId>,
     pub(crate) faults: Vec<Fault>,
+    /// Nodes that never start.
+    pub(crate) left_out: BTreeSet<NodeId>,
     pub(crate) trace: Trace,
     pub(crate) oracle: Oracle,
     pub(crate) stats: Stats,
@@ -126,6 +129,7 @@ impl World {
             active: BTreeSet::new(),
             addresses: BTreeMap::new(),
             faults: Vec::new(),
+            left_out: BTreeSet::new(),
             trace: Trace::new(lines),
             oracle: Oracle::default(),
             stats: Stats::default(),
@@ -267,6 +271,13 @@ impl World {
     pub(crate) fn works(&self, node: NodeId) -> bool {
         let node = &self.nodes[node];
         node.power == Power::On && !node.suspended && !node.draining && node.slow == 0
+    }
+
+    /// What a panic is to be called.
+    pub(crate) fn panicked(&self, panic: &(dyn Any + Send)) -> Violation {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        Violation { invariant: "I10", at: self.now, node: None, text: format!("panic: {text}") }
     }
 
     /// Names of the nodes, for traces.

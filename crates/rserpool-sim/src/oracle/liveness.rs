@@ -113,8 +113,14 @@ impl World {
             && good(self.net.quality(registrar, element))
     }
 
-    /// An element was removed because it did not answer: was it right to do so?
-    pub(super) fn check_removal(&mut self, registrar: NodeId, handle: &PoolHandle, id: PeId) {
+    /// An element was removed because it did not answer, or was not renewed: was that right?
+    pub(super) fn check_removal(
+        &mut self,
+        registrar: NodeId,
+        handle: &PoolHandle,
+        id: PeId,
+        silent: bool,
+    ) {
         let Some(Model::Registrar(model)) = self.oracle.models.get(registrar) else { return };
         let Some(entry) = model.elements.get(&(handle.clone(), id)) else { return };
         let holder = entry.holder;
@@ -122,8 +128,12 @@ impl World {
         let Machine::Element(machine) = &self.nodes[element].machine else { return };
         let Setup::Element(config) = &self.nodes[element].setup else { return };
         let Setup::Registrar(setup) = &self.nodes[registrar].setup else { return };
-        let timeout = setup.timers.keep_alive_timeout.as_micros() as u64;
-        let answers = config.health == Health::Assumed
+        let timeout = match silent {
+            true => setup.timers.keep_alive_timeout,
+            false => config.timers.registration_life,
+        };
+        let timeout = timeout.as_micros() as u64;
+        let answers = (config.health == Health::Assumed || !silent)
             && machine.id() == id
             && machine.state() == State::Registered;
         let since = self.oracle.reach.reaches[element].get(registrar).copied().flatten();

@@ -152,8 +152,12 @@ impl World {
     }
 
     pub(crate) fn oracle_disconnect(&mut self, id: NodeId, assoc: AssociationId) {
-        if let Some(model) = self.oracle.registrar(id) {
-            model.closing(assoc);
+        let leaves = self.nodes[id].draining;
+        let Some(model) = self.oracle.registrar(id) else { return };
+        let held = model.held_by(assoc);
+        model.closing(assoc);
+        if let Some((handle, pe)) = held.filter(|_| !leaves) {
+            self.violate("I2", Some(id), format!("hangs up on {handle} {pe}, whose home it is"));
         }
     }
 
@@ -165,8 +169,9 @@ impl World {
     ) {
         if let machine::Event::ElementRemoved { handle, id: pe, reason } = event {
             self.stats.removals += 1;
-            if *reason == machine::RemovalReason::KeepAliveMissed {
-                self.check_removal(id, handle, *pe);
+            let silent = *reason == machine::RemovalReason::KeepAliveMissed;
+            if silent || *reason == machine::RemovalReason::Expired {
+                self.check_removal(id, handle, *pe, silent);
             }
         }
         let Some(model) = self.oracle.registrar(id) else { return };

@@ -10,6 +10,7 @@ use rserpool_proto::wire::asap::{Body, HandleResolutionResponse};
 use rserpool_proto::wire::operation_error::ErrorCause;
 use rserpool_proto::wire::pool_element::PoolElement;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[derive(Debug)]
 pub(super) struct RegistrarModel {
@@ -73,6 +74,12 @@ impl RegistrarModel {
         self.leaving.clear();
         self.capable.clear();
         self.closed.clear();
+    }
+
+    /// An element that an association holds.
+    pub(super) fn held_by(&self, assoc: AssociationId) -> Option<(PoolHandle, PeId)> {
+        let mut held = self.elements.iter().filter(|(_, entry)| entry.holder == assoc);
+        held.next().map(|(name, _)| name.clone())
     }
 
     pub(super) fn closing(&mut self, assoc: AssociationId) {
@@ -343,9 +350,7 @@ impl RegistrarModel {
         if !self.closed.is_empty() {
             let closed = std::mem::take(&mut self.closed);
             for assoc in closed {
-                if let Some(((handle, id), _)) =
-                    self.elements.iter().find(|(_, entry)| entry.holder == assoc)
-                {
+                if let Some((handle, id)) = self.held_by(assoc) {
                     return Err(("I1", format!("keeps {handle} {id}, whose association is gone")));
                 }
                 self.capable.remove(&assoc);
@@ -365,7 +370,9 @@ impl RegistrarModel {
     pub(super) fn compare(&mut self, now: Instant, machine: &Registrar, worked: u64) -> Verdict {
         let handlespace = machine.handlespace();
         // I5: what is kept incrementally is what it would be anew.
-        handlespace.check();
+        if catch_unwind(AssertUnwindSafe(|| handlespace.check())).is_err() {
+            return Err(("I5", "contradicts itself: see the panic".to_owned()));
+        }
         let mut sum = 0u64;
         for (pool, _, element) in handlespace.table(None, None) {
             let name = (pool.handle().clone(), element.id());

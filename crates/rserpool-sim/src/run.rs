@@ -1,0 +1,100 @@
+//! Many seeds on all cores.
+
+use crate::stats::Stats;
+use crate::swarm::{Outcome, Plan};
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How seeds are run.
+#[derive(Clone, Debug)]
+pub struct Runner {
+    /// Threads; each runs one seed at a time.
+    pub threads: usize,
+    /// Whether to stop at the first violation.
+    pub until_failure: bool,
+    /// When to begin no further seed.
+    pub deadline: Option<Instant>,
+}
+
+/// What came of many seeds.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Seeds that ended.
+    pub seeds: u64,
+    /// One after the last of them.
+    pub next: u64,
+    /// Those that violated something, in the order of their numbers.
+    pub failed: Vec<(u64, Outcome)>,
+    /// Sums over all of them.
+    pub stats: Stats,
+    /// Time taken by all threads together.
+    pub busy: Duration,
+}
+
+impl Runner {
+    /// On all cores, through all seeds.
+    pub fn new() -> Self {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        Self { threads, until_failure: false, deadline: None }
+    }
+
+    /// Runs seeds; `done` hears of each that has ended.
+    ///
+    /// Seeds begin in order, so that with `until_failure` no lower one fails unseen.
+    pub fn run(&self, seeds: Range<u64>, done: impl Fn(u64, &Outcome) + Sync) -> Summary {
+        let next = AtomicU64::new(seeds.start);
+        let stop = AtomicBool::new(false);
+        let summary = Mutex::new(Summary { next: seeds.start, ..Summary::default() });
+        thread::scope(|scope| {
+            for _ in 0..self.threads.max(1) {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed)
+                        && self.deadline.is_none_or(|deadline| Instant::now() < deadline)
+                    {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= seeds.end {
+                            return;
+                        }
+                        let began = Instant::now();
+                        let outcome = Plan::draw(seed).run(0);
+                        if outcome.violation.is_some() && self.until_failure {
+                            stop.store(true, Ordering::Relaxed);
+                        }
+                        done(seed, &outcome);
+                        let Ok(mut summary) = summary.lock() else { return };
+                        summary.add(seed, outcome, began.elapsed());
+                    }
+                });
+            }
+        });
+        let mut summary = summary.into_inner().unwrap_or_default();
+        summary.failed.sort_by_key(|(seed, _)| *seed);
+        summary
+    }
+}
+
+impl Default for Runner {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Summary {
+    fn add(&mut self, seed: u64, outcome: Outcome, took: Duration) {
+        self.seeds += 1;
+        self.next = self.next.max(seed + 1);
+        self.stats.add(&outcome.stats);
+        self.busy += took;
+        if outcome.violation.is_some() {
+            self.failed.push((seed, outcome));
+        }
+    }
+
+    /// Messages per second and core.
+    pub fn rate(&self) -> f64 {
+        self.stats.messages as f64 / self.busy.as_secs_f64().max(1e-9)
+    }
+}
