@@ -4,12 +4,11 @@
 //! those times: whatever keeps the generator waiting is part of them. An echo server on the
 //! registrar's driver is asked in the same way, for what the machine and the generator add.
 
-use super::process::{Process, median, on_core, two_cores};
+use super::process::{Cores, Process, median, two_cores};
 use super::resolve::ELEMENTS;
 use super::{example, keep};
 use crate::steps::{Error, output};
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// Arguments of `cargo xtask bench latency`.
 #[derive(clap::Args)]
@@ -17,6 +16,8 @@ pub(crate) struct Arguments {
     /// Fewer and shorter rounds: figures for a first look.
     #[arg(long)]
     quick: bool,
+    #[command(flatten)]
+    cores: Cores,
     /// Resolutions a second.
     #[arg(long, default_value_t = 50_000)]
     rate: u32,
@@ -36,12 +37,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     let load = example("rserpool", "resolve_load")?;
     let (rounds, seconds) = if arguments.quick { (3, 1.0) } else { (7, 4.0) };
 
-    let (_registrar, registrar) = Process::start(0, &load, &["registrar"])?;
-    let (_pool, _) = Process::start(1, &load, &["pool", &registrar, POOL, ELEMENTS])?;
-    let mut sample = on_core(1, &load);
-    sample.args(["sample", &registrar, POOL, "1"]);
-    let (_echo, echo) = Process::start(0, &load, &["echo", output(sample)?.trim()])?;
-    let (mut churn, _) = Process::start(1, &load, &["churn", &registrar, POOL, COMERS])?;
+    let cores = arguments.cores;
+    let server = |arguments: &[&str]| {
+        let mut command = cores.server(&load);
+        command.args(arguments);
+        Process::start(command)
+    };
+    let company = |arguments: &[&str]| {
+        let mut command = cores.company(&load);
+        command.args(arguments);
+        Process::start(command)
+    };
+    let (_registrar, registrar) = server(&["registrar"])?;
+    let (_pool, _) = company(&["pool", &registrar, POOL, ELEMENTS])?;
+    let (_, answer) = company(&["sample", &registrar, POOL, "1"])?;
+    let (_echo, echo) = server(&["echo", &answer])?;
+    let (mut churn, _) = company(&["churn", &registrar, POOL, COMERS])?;
 
     println!(
         "{} questions a second; {COMERS} elements a second come and go; microseconds, medians of \
@@ -56,7 +67,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     let mut samples = [Vec::new(), Vec::new()];
     for _ in 0..rounds {
         for ((_, address), samples) in servers.iter().zip(&mut samples) {
-            samples.push(offer(&load, address, arguments.rate, seconds)?);
+            let mut generator = cores.generator(&load);
+            generator.args(["offer", address, POOL]);
+            generator.args([arguments.rate.to_string(), seconds.to_string()]);
+            samples.push(serde_json::from_str::<Value>(&output(generator)?)?);
         }
     }
     churn.still_runs()?;
@@ -94,10 +108,4 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
         println!("not reached: {miss}");
     }
     Ok(misses.is_empty())
-}
-
-fn offer(load: &Path, address: &str, rate: u32, seconds: f64) -> Result<Value, Error> {
-    let mut command = on_core(1, load);
-    command.args(["offer", address, POOL, &rate.to_string(), &seconds.to_string()]);
-    Ok(serde_json::from_str(&output(command)?)?)
 }

@@ -2,7 +2,7 @@
 
 use crate::steps::Error;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -18,26 +18,17 @@ impl Process {
         Self(child)
     }
 
-    /// Starts a program on a core and waits for the first line it prints.
-    pub(super) fn start(
-        core: u32,
-        program: &Path,
-        arguments: &[&str],
-    ) -> Result<(Self, String), Error> {
-        let mut command = on_core(core, program);
+    /// Starts a program and waits for the first line it prints.
+    pub(super) fn start(mut command: Command) -> Result<(Self, String), Error> {
         // Held open by this process: a program that ends with its input ends with us.
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Self(command.spawn()?);
-        // A program that waits for a line gets one; the others do not look.
-        if let Some(stdin) = &mut process.0.stdin {
-            stdin.write_all(b"\n")?;
-        }
         let mut line = String::new();
         if let Some(stdout) = process.0.stdout.take() {
             BufReader::new(stdout).read_line(&mut line)?;
         }
         if line.is_empty() {
-            return Err(format!("{} {} has ended", program.display(), arguments.join(" ")).into());
+            return Err(format!("a program has not come up: {command:?}").into());
         }
         Ok((process, line.trim().into()))
     }
@@ -68,6 +59,42 @@ pub(super) fn on_core(core: u32, program: &Path) -> Command {
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", &core.to_string()]).arg(program).stdin(Stdio::null());
     command
+}
+
+/// How servers and loads share the machine: servers on core 0, what asks them on core 1.
+#[derive(clap::Args, Clone, Copy)]
+pub(super) struct Cores {
+    /// Run servers and loads ahead of all other programs, for figures from a machine that others
+    /// use too; they get little of it meanwhile. Needs root.
+    #[arg(long)]
+    ahead: bool,
+}
+
+impl Cores {
+    /// What is measured.
+    pub(super) fn server(self, program: &Path) -> Command {
+        self.place(0, program, "11")
+    }
+
+    /// What has to get its turn beside a generator.
+    pub(super) fn company(self, program: &Path) -> Command {
+        self.place(1, program, "11")
+    }
+
+    /// What asks, and never sleeps.
+    pub(super) fn generator(self, program: &Path) -> Command {
+        self.place(1, program, "10")
+    }
+
+    fn place(self, core: u32, program: &Path, priority: &str) -> Command {
+        if !self.ahead {
+            return on_core(core, program);
+        }
+        let mut command = Command::new("chrt");
+        command.args(["--fifo", priority, "taskset", "--cpu-list", &core.to_string()]);
+        command.arg(program).stdin(Stdio::null());
+        command
+    }
 }
 
 /// An error if there are not enough cores to give one to the server and one to the load.

@@ -9,11 +9,12 @@
 //! median of the shares of each round, so that whatever else the machine does meanwhile is done to
 //! both.
 
-use super::process::{Process, median, on_core, processor_time, two_cores};
+use super::process::{Cores, Process, median, processor_time, two_cores};
 use super::{example, keep, rate};
 use crate::steps::{Error, output};
 use serde_json::{Value, json};
 use std::path::Path;
+use std::process::Command;
 
 /// Arguments of `cargo xtask bench resolve`.
 #[derive(clap::Args)]
@@ -21,6 +22,8 @@ pub(crate) struct Arguments {
     /// Fewer and shorter rounds: figures for a first look.
     #[arg(long)]
     quick: bool,
+    #[command(flatten)]
+    cores: Cores,
 }
 
 /// Elements in the pool.
@@ -43,6 +46,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     let load = example("rserpool", "resolve_load")?;
     let (rounds, seconds) = if arguments.quick { (3, 0.3) } else { (9, 0.5) };
 
+    let cores = arguments.cores;
+    let company = |arguments: &[&str]| {
+        let mut command = cores.company(&load);
+        command.args(arguments);
+        Process::start(command)
+    };
     println!(
         "answers a second, the share of the echo on the registrar's driver, and microseconds of \
          the server's core for an answer\n"
@@ -54,16 +63,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     let mut rows = Vec::new();
     let mut misses = Vec::new();
     for pool in POOLS {
-        let registrar = Server::start(&load, "registrar", &["registrar"])?;
-        let (_pool, _) = Process::start(1, &load, &["pool", &registrar.address, pool, ELEMENTS])?;
+        let registrar = Server::start(cores.server(&load), "registrar", &["registrar"])?;
+        let (_pool, _) = company(&["pool", &registrar.address, pool, ELEMENTS])?;
         for items in ITEMS {
-            let mut sample = on_core(1, &load);
-            sample.args(["sample", &registrar.address, pool, &items.to_string()]);
-            let answer = output(sample)?;
-            let echo = Server::start(&load, "echo", &["echo", answer.trim()])?;
-            let raw = Server::start(&load, "std::net", &["raw", answer.trim()])?;
+            let number = items.to_string();
+            let (_, answer) = company(&["sample", &registrar.address, pool, &number])?;
+            let echo = Server::start(cores.server(&load), "echo", &["echo", &answer])?;
+            let raw = Server::start(cores.server(&load), "std::net", &["raw", &answer])?;
             for window in WINDOWS {
-                let load = Load { program: &load, pool, items, window, seconds };
+                let load = Load { program: &load, cores, pool, items, window, seconds };
                 let row = load.compare([&registrar, &echo, &raw], rounds)?;
                 misses.extend(load.miss(&row));
                 rows.push(row);
@@ -84,8 +92,9 @@ struct Server {
 }
 
 impl Server {
-    fn start(load: &Path, name: &'static str, arguments: &[&str]) -> Result<Self, Error> {
-        let (process, address) = Process::start(0, load, arguments)?;
+    fn start(mut command: Command, name: &'static str, arguments: &[&str]) -> Result<Self, Error> {
+        command.args(arguments);
+        let (process, address) = Process::start(command)?;
         Ok(Self { name, process, address })
     }
 }
@@ -93,6 +102,7 @@ impl Server {
 /// What is asked, and how.
 struct Load<'a> {
     program: &'a Path,
+    cores: Cores,
     pool: &'a str,
     items: u32,
     window: u32,
@@ -132,7 +142,7 @@ impl Load<'_> {
     }
 
     fn measure(&self, server: &Server) -> Result<f64, Error> {
-        let mut command = on_core(1, self.program);
+        let mut command = self.cores.generator(self.program);
         command.args(["ask", &server.address, self.pool]);
         command.args([self.items.to_string(), self.window.to_string(), self.seconds.to_string()]);
         Ok(output(command)?.trim().parse()?)
