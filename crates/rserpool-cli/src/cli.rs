@@ -60,7 +60,6 @@ impl Command {
     pub(crate) fn log_level(&self) -> &'static str {
         match self {
             Self::Registrar(_) | Self::Element(_) | Self::Proxy(_) => "info",
-            Self::Demo(_) => "warn",
             _ => "error",
         }
     }

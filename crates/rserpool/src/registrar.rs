@@ -255,7 +255,11 @@ impl Hosted for Host {
             Event::InService { alone } => info!(alone, "in service"),
             Event::PeerFound { server } => info!(%server, "another registrar is there"),
             Event::PeerLost { server } => info!(%server, "another registrar is gone"),
-            Event::TakeoverStarted { target } => {
+            // It has left in order, or had nothing to lose.
+            Event::TakeoverStarted { target, elements: 0 } => {
+                info!(server = %target, "another registrar is gone");
+            }
+            Event::TakeoverStarted { target, .. } => {
                 warn!(server = %target, "another registrar does not answer: taking it over");
             }
             Event::TakeoverCancelled { target } => {

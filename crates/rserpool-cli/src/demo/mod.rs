@@ -1,7 +1,7 @@
 //! Shows it all at work in one process: `rserpool demo`.
 //!
 //! ```text
-//!   registrar <--- 5 servers (server), killed and added while it runs
+//!   3 registrars <--- 5 servers (server), killed and added while it runs, as is a registrar
 //!       ^               ^
 //!       '--- user ------'        asks, is answered, and sends again what a dead server took along
 //!                  |
@@ -63,11 +63,12 @@ fn parse_time(text: &str) -> Result<Duration, String> {
 }
 
 /// What happens, by parts of a thousand of the time.
-const STEPS: [(u32, Step); 6] = [
+const STEPS: [(u32, Step); 7] = [
     (150, Step::Kill(1)),
     (300, Step::Kill(1)),
     (420, Step::Add(2)),
-    (550, Step::Kill(2)),
+    (490, Step::KillRegistrar),
+    (570, Step::Kill(2)),
     (700, Step::Add(2)),
     (820, Step::Kill(1)),
 ];
@@ -76,7 +77,11 @@ const STEPS: [(u32, Step); 6] = [
 enum Step {
     Kill(usize),
     Add(usize),
+    KillRegistrar,
 }
+
+/// Registrars at the start.
+const REGISTRARS: usize = 3;
 
 /// Servers at the start.
 const SERVERS: usize = 5;
@@ -87,28 +92,23 @@ const PICTURE: Duration = Duration::from_millis(80);
 
 impl Args {
     pub(crate) async fn run(self, stop: &Stop) -> Result<(), Failure> {
-        let any: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
-        let asap = vec![Locator::tcp(any)];
-        let config = Config { asap, enrp: Vec::new(), ..Config::default() };
-        let registrar = Registrar::start(config).await.map_err(Failure::failed)?;
-        let address = registrar.asap_addrs().first().copied().unwrap_or(any);
-
+        let registrars = start_registrars().await?;
         let mut demo = Demo {
             handle: PoolHandle::new("demo").map_err(Failure::failed)?,
-            registrar: Locator::tcp(address),
+            addresses: registrars.iter().flat_map(Registrar::asap_addrs).copied().collect(),
+            registrars,
             tally: Arc::default(),
             show: Show::new(self.output.json, self.time),
             began: Instant::now(),
             serving: VecDeque::new(),
         };
-        demo.show.say(
-            &demo.tally,
-            Duration::ZERO,
-            format!("a registrar serves at tcp://{address}"),
-        )?;
+        for address in demo.addresses.clone() {
+            let text = format!("a registrar serves at tcp://{address}");
+            demo.show.say(&demo.tally, Duration::ZERO, text)?;
+        }
         demo.add(SERVERS).await?;
 
-        let mut config = PoolUserConfig::new(vec![demo.registrar.clone()]);
+        let mut config = PoolUserConfig::new(demo.locators(0));
         config.items = Some(u32::MAX);
         let user = PoolUser::new(config);
         let (finish, finished) = watch::channel(false);
@@ -134,14 +134,19 @@ impl Args {
             server.leave().await;
         }
         drop(user);
-        registrar.shutdown().await;
+        for registrar in demo.registrars.drain(..) {
+            registrar.shutdown().await;
+        }
         demo.show.close(&demo.tally, demo.began.elapsed())
     }
 }
 
 struct Demo {
     handle: PoolHandle,
-    registrar: Locator,
+    /// Those that live.
+    registrars: VecDeque<Registrar>,
+    /// Where all of them were at the start.
+    addresses: Vec<SocketAddr>,
     tally: Arc<Tally>,
     show: Show,
     began: Instant,
@@ -160,6 +165,7 @@ impl Demo {
                     }
                 }
                 Step::Add(count) => self.add(count).await?,
+                Step::KillRegistrar => self.kill_registrar().await?,
             }
         }
         self.watch_until(time).await
@@ -182,7 +188,8 @@ impl Demo {
 
     async fn add(&mut self, count: usize) -> Result<(), Failure> {
         for _ in 0..count {
-            let server = Server::start(&self.handle, &self.registrar).await?;
+            let registrars = self.locators(self.serving.len());
+            let server = Server::start(&self.handle, registrars).await?;
             self.tally.joined(server.id(), server.address());
             let text = format!("{}: a server at {} joins the pool", server.id(), server.address());
             self.serving.push_back(server);
@@ -207,7 +214,53 @@ impl Demo {
         self.say(format!("{pe}: killed with {} in its hands", show::requests(requests)))
     }
 
+    /// Kills a registrar that elements and the user may have as their home: its sockets are closed,
+    /// and nobody is told anything.
+    async fn kill_registrar(&mut self) -> Result<(), Failure> {
+        let Some(registrar) = self.registrars.pop_front() else { return Ok(()) };
+        let owned = registrar.inspect(|machine| machine.handlespace().owned_count(machine.id()));
+        let elements = owned.await.unwrap_or_default();
+        let address = registrar.asap_addrs().first().copied();
+        drop(registrar);
+        self.say(match address {
+            Some(address) => {
+                format!("the registrar at tcp://{address} is killed, home to {elements} elements")
+            }
+            None => "a registrar is killed".into(),
+        })
+    }
+
+    /// All registrars, those before `first` last, so that not all elements have the same home.
+    fn locators(&self, first: usize) -> Vec<Locator> {
+        let mut locators: Vec<_> = self.addresses.iter().copied().map(Locator::tcp).collect();
+        let first = first % locators.len().max(1);
+        locators.rotate_left(first);
+        locators
+    }
+
     fn say(&mut self, text: String) -> Result<(), Failure> {
         self.show.say(&self.tally, self.began.elapsed(), text)
     }
+}
+
+/// Registrars on ports of loopback that know each other.
+async fn start_registrars() -> Result<VecDeque<Registrar>, Failure> {
+    let any = vec![Locator::tcp((Ipv4Addr::LOCALHOST, 0).into())];
+    let mut registrars: VecDeque<Registrar> = VecDeque::new();
+    for _ in 0..REGISTRARS {
+        let mut config = Config { asap: any.clone(), enrp: any.clone(), ..Config::default() };
+        let known = registrars.iter().flat_map(Registrar::enrp_addrs).copied();
+        config.machine.peers = known.map(Locator::tcp).collect();
+        let registrar = Registrar::start(config).await.map_err(Failure::failed)?;
+        let mut events = registrar.events();
+        let serving = async {
+            while registrar.inspect(|machine| machine.is_serving()).await == Some(false) {
+                // Anything that happens may have brought it into service.
+                let _ = timeout(PICTURE, events.recv()).await;
+            }
+        };
+        serving.await;
+        registrars.push_back(registrar);
+    }
+    Ok(registrars)
 }

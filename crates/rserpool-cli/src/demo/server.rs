@@ -26,7 +26,10 @@ pub(super) struct Server {
 
 impl Server {
     /// Listens, and joins the pool.
-    pub(super) async fn start(handle: &PoolHandle, registrar: &Locator) -> Result<Self, Failure> {
+    pub(super) async fn start(
+        handle: &PoolHandle,
+        registrars: Vec<Locator>,
+    ) -> Result<Self, Failure> {
         let cannot = |error: io::Error| {
             Failure::failed(format!("cannot listen on a port of loopback: {error}"))
         };
@@ -35,7 +38,7 @@ impl Server {
         let busy = Arc::<AtomicUsize>::default();
         let task = tokio::spawn(serve(listener, busy.clone()));
         let transport = Transport::Tcp(address);
-        let config = PoolElementConfig::new(handle.clone(), transport, vec![registrar.clone()]);
+        let config = PoolElementConfig::new(handle.clone(), transport, registrars);
         let element = PoolElement::start(config).await.map_err(Failure::failed)?;
         match timeout(JOIN_MAX, element.registered()).await {
             Ok(result) => result.map_err(Failure::failed)?,

@@ -83,6 +83,8 @@ pub enum Event {
     TakeoverStarted {
         /// The dead one.
         target: ServerId,
+        /// How many elements it has.
+        elements: usize,
     },
     /// The peer that was thought dead has spoken.
     TakeoverCancelled {

@@ -43,7 +43,8 @@ impl Registrar {
             })
             .map(|(id, _)| *id)
             .collect();
-        self.emit(Event::TakeoverStarted { target });
+        let elements = self.handlespace.owned_count(target);
+        self.emit(Event::TakeoverStarted { target, elements });
         let nobody_else = missing.is_empty();
         self.takeovers.insert(target, Takeover { missing });
         for (_, assoc, _) in self.connected_peers() {
