@@ -2,35 +2,93 @@
 
 use crate::failure::Failure;
 use clap::{Args, ValueEnum};
-use rserpool::driver::is_sctp_available;
+use rserpool::driver::{Announcements, Network, is_sctp_available};
 use rserpool::proto::machine::{Locator, TransportKind};
 use rserpool::proto::timers::Preset;
+use rserpool::proto::wire::PORT_ASAP;
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// Where registrars are.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RegistrarFlags {
     /// Where a registrar serves elements and users: sctp://ADDRESS,ADDRESS:PORT, tcp:// or auto://;
-    /// repeat it for more than one, they are tried together
+    /// repeat it for more than one, they are tried together [default: auto://127.0.0.1:3863, unless
+    /// there is --announce]
     ///
     /// auto:// tries SCTP first and TCP a moment later, and takes what is there first.
     #[arg(
         long = "registrar",
         value_name = "ADDR",
         env = "RSERPOOL_REGISTRAR",
-        value_delimiter = ' ',
-        default_value = "auto://127.0.0.1:3863"
+        value_delimiter = ' '
     )]
-    pub(crate) registrars: Vec<Locator>,
+    registrars: Vec<Locator>,
+    #[command(flatten)]
+    announce: AnnounceFlags,
+}
+
+/// Where registrars announce themselves.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AnnounceFlags {
+    /// Find each other by multicast on this interface, such as eth0; repeat it for more than one
+    ///
+    /// Registrars announce themselves there, elements and users listen. What is named by --registrar
+    /// is tried first. Anybody on that network can announce anything: do it where you trust all.
+    #[arg(long, value_name = "IFACE")]
+    announce: Vec<String>,
+    /// The group and port of announcements [default: 239.0.0.50:3863]
+    ///
+    /// The RFC's groups are 224.0.1.185 and ff05::133.
+    #[arg(long, value_name = "ADDR", requires = "announce", value_parser = group)]
+    announce_group: Vec<SocketAddr>,
+}
+
+impl AnnounceFlags {
+    /// What the flags say; what they do not say is taken from `file`.
+    pub(crate) fn over(&self, file: Announcements) -> Announcements {
+        let mut announcements = file;
+        if !self.announce.is_empty() {
+            announcements.interfaces.clone_from(&self.announce);
+        }
+        if !self.announce_group.is_empty() {
+            announcements.groups.clone_from(&self.announce_group);
+        }
+        announcements
+    }
+}
+
+/// Reads a group and its port.
+pub(crate) fn group(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(group) if group.ip().is_multicast() && group.port() != 0 => Ok(group),
+        _ => Err("a group is a multicast address with a port, like 239.0.0.50:3863".into()),
+    }
 }
 
 impl RegistrarFlags {
     /// The registrars, all of them reached in a way that works here.
     pub(crate) fn locators(&self) -> Result<Vec<Locator>, Failure> {
+        if self.registrars.is_empty() {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_ASAP));
+            let local = Locator { transport: TransportKind::Auto, ..Locator::tcp(address) };
+            return Ok(if self.are_announced() { Vec::new() } else { vec![local] });
+        }
         let only_sctp = |locator: &Locator| locator.transport == TransportKind::Sctp;
-        if self.registrars.iter().all(only_sctp) && !is_sctp_available() {
+        if self.registrars.iter().all(only_sctp) && !self.are_announced() && !is_sctp_available() {
             return Err(no_sctp("--registrar"));
         }
         Ok(self.registrars.clone())
+    }
+
+    /// Whether registrars are heard that announce themselves.
+    pub(crate) fn are_announced(&self) -> bool {
+        !self.announce.announce.is_empty()
+    }
+
+    /// How they are reached, and heard.
+    pub(crate) fn network(&self) -> Network {
+        let announcements = self.announce.over(Announcements::default());
+        Network { announcements, ..Network::default() }
     }
 }
 

@@ -6,10 +6,12 @@ use crate::output::{self, OutputFlags};
 use crate::refusal::Refusal;
 use crate::signals::Stop;
 use crate::view::{self, PoolView};
-use rserpool::proto::endpoint::pool_user::{PoolUserConfig, ResolveError};
+use rserpool::PoolUser;
+use rserpool::proto::endpoint::pool_user::{PoolUserConfig, Resolution, ResolveError};
 use rserpool::proto::id::PoolHandle;
 use rserpool::proto::machine::Locator;
 use rserpool::proto::timers::UserTimers;
+use std::time::{Duration, Instant};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
@@ -42,9 +44,10 @@ impl Args {
         let mut config = PoolUserConfig::new(registrars);
         config.timers = UserTimers::preset(self.timers.timers.into());
         config.items = self.items;
-        let user = rserpool::PoolUser::new(config);
+        let patience = if self.registrars.are_announced() { HEAR } else { Duration::ZERO };
+        let user = rserpool::PoolUser::with(config, self.registrars.network());
         let resolution = tokio::select! {
-            resolution = user.resolve(&self.pool) => resolution.map_err(failure)?,
+            resolution = resolve(&user, &self.pool, patience) => resolution.map_err(failure)?,
             () = stop.requested() => return Err(Failure::interrupted()),
         };
         let mut pool =
@@ -79,8 +82,31 @@ pub(crate) fn failure(error: ResolveError) -> Failure {
     }
 }
 
+/// Time in which a registrar that announces itself is heard: T7 (RFC 5352 §7.1).
+const HEAR: Duration = Duration::from_secs(5);
+
+/// Asks, and as long as no registrar is known for at least `patience`.
+async fn resolve(
+    user: &PoolUser,
+    pool: &PoolHandle,
+    patience: Duration,
+) -> Result<Resolution, ResolveError> {
+    let began = Instant::now();
+    loop {
+        match user.resolve(pool).await {
+            Err(ResolveError::NoRegistrar { .. }) if began.elapsed() < patience => {}
+            result => return result,
+        }
+    }
+}
+
 fn no_registrar(registrars: &[Locator]) -> Failure {
     let names: Vec<String> = registrars.iter().map(Locator::to_string).collect();
+    if names.is_empty() {
+        return Failure::failed("no registrar has announced itself").next(
+            "start one with --announce on the same network, or say where it is by --registrar",
+        );
+    }
     Failure::failed(format!("no registrar answers at {}", names.join(", ")))
         .next("start one with `rserpool registrar`, or say where it is by --registrar")
 }

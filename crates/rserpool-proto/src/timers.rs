@@ -95,6 +95,11 @@ pub struct RegistrarTimers {
     ///
     /// 1 s in all presets: the RFC names no value, and elements and users wait meanwhile.
     pub mentor_timeout: Duration,
+    /// Time between two announcements by all registrars of the scope together, if they announce
+    /// themselves by multicast: T6-Serverannounce (RFC 5352 §7.1).
+    ///
+    /// 1 s in all presets.
+    pub t6_server_announce: Duration,
     /// Longest timeout that a slow round trip may bring about, for elements and peers alike.
     ///
     /// 10 s / 5 s / 1 s: a link slower than a quarter of it counts as broken.
@@ -126,6 +131,7 @@ impl RegistrarTimers {
                 max_time_last_heard: ms(61_000),
                 max_time_no_response: ms(5_000),
                 mentor_timeout: ms(1_000),
+                t6_server_announce: ms(1_000),
                 max_latency: ms(10_000),
                 keep_alive_budget: 10_000,
                 rehome_rate: 1_000,
@@ -138,6 +144,7 @@ impl RegistrarTimers {
                 max_time_last_heard: ms(550),
                 max_time_no_response: ms(400),
                 mentor_timeout: ms(1_000),
+                t6_server_announce: ms(1_000),
                 max_latency: ms(5_000),
                 keep_alive_budget: 10_000,
                 rehome_rate: 1_000,
@@ -150,6 +157,7 @@ impl RegistrarTimers {
                 max_time_last_heard: ms(130),
                 max_time_no_response: ms(100),
                 mentor_timeout: ms(1_000),
+                t6_server_announce: ms(1_000),
                 max_latency: ms(1_000),
                 keep_alive_budget: 10_000,
                 rehome_rate: 1_000,
@@ -193,6 +201,11 @@ pub struct ElementTimers {
     ///
     /// 60 s / 5 s / 1 s: how long a registrar that comes back may go unnoticed.
     pub retran_max: Duration,
+    /// Time that a registrar heard by multicast is kept without being heard again: T7-ENRPoutdate
+    /// (RFC 5352 §7.1).
+    ///
+    /// 5 s in all presets.
+    pub t7_enrp_outdate: Duration,
     /// Registrations or deregistrations in a row without an answer before the owner is told:
     /// MAX-REG-ATTEMPT (RFC 5352 §7.3).
     ///
@@ -217,6 +230,7 @@ impl ElementTimers {
                 t3_deregistration: ms(30_000),
                 t5_server_hunt: ms(10_000),
                 retran_max: ms(60_000),
+                t7_enrp_outdate: ms(5_000),
                 max_reg_attempt: 2,
                 keep_alive_interval: ms(400),
             },
@@ -226,6 +240,7 @@ impl ElementTimers {
                 t3_deregistration: ms(1_000),
                 t5_server_hunt: ms(250),
                 retran_max: ms(5_000),
+                t7_enrp_outdate: ms(5_000),
                 max_reg_attempt: 2,
                 keep_alive_interval: ms(400),
             },
@@ -235,6 +250,7 @@ impl ElementTimers {
                 t3_deregistration: ms(300),
                 t5_server_hunt: ms(100),
                 retran_max: ms(1_000),
+                t7_enrp_outdate: ms(5_000),
                 max_reg_attempt: 2,
                 keep_alive_interval: ms(80),
             },
@@ -285,6 +301,11 @@ pub struct UserTimers {
     ///
     /// 60 s / 5 s / 1 s.
     pub retran_max: Duration,
+    /// Time that a registrar heard by multicast is kept without being heard again: T7-ENRPoutdate
+    /// (RFC 5352 §7.1).
+    ///
+    /// 5 s in all presets.
+    pub t7_enrp_outdate: Duration,
     /// Time an answer is used without asking again: stale_cache_value (RFC 5352 §7.2).
     ///
     /// 10 s / 1 s / 200 ms. The RFC names no value; what leaves a pool may be picked this much
@@ -307,6 +328,7 @@ impl UserTimers {
                 max_request_retransmit: 2,
                 t5_server_hunt: ms(10_000),
                 retran_max: ms(60_000),
+                t7_enrp_outdate: ms(5_000),
                 stale_cache_value: ms(10_000),
                 set_aside: ms(10_000),
             },
@@ -315,6 +337,7 @@ impl UserTimers {
                 max_request_retransmit: 2,
                 t5_server_hunt: ms(250),
                 retran_max: ms(5_000),
+                t7_enrp_outdate: ms(5_000),
                 stale_cache_value: ms(1_000),
                 set_aside: ms(2_000),
             },
@@ -323,6 +346,7 @@ impl UserTimers {
                 max_request_retransmit: 2,
                 t5_server_hunt: ms(100),
                 retran_max: ms(1_000),
+                t7_enrp_outdate: ms(5_000),
                 stale_cache_value: ms(200),
                 set_aside: ms(500),
             },

@@ -179,6 +179,15 @@ impl Endpoint {
         self.socket.local_addrs(None)
     }
 
+    /// The local addresses of one association, with their port: those of the addresses bound that its
+    /// peer was told, and not, for instance, the loopback address if the peer is another host.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the association does not exist (any more).
+    pub fn local_addrs_of(&self, association: AssociationId) -> io::Result<Vec<SocketAddr>> {
+        self.socket.local_addrs(Some(association))
+    }
+
     /// The addresses of the peer of an association, the ones it announced included.
     ///
     /// # Errors

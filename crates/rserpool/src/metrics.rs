@@ -55,6 +55,8 @@ metrics! {
     messages_sent_total: "Messages sent.",
     bytes_received_total: "Bytes received.",
     bytes_sent_total: "Bytes sent.",
+    announcements_received_total: "Announcements heard by multicast.",
+    announcements_sent_total: "Announcements sent by multicast, one for each interface and group.",
     events_dropped_total: "Events dropped because their channel was full.",
 }
 

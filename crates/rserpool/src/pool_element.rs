@@ -1,6 +1,6 @@
 //! A server's membership in a pool.
 
-use crate::driver::{Driver, Hosted, Limits, is_sctp_available};
+use crate::driver::{Driver, Hosted, Network, is_sctp_available};
 use crate::metrics::Metrics;
 use crate::proto::endpoint::pool_element as machine;
 use crate::proto::id::{PeId, PoolHandle};
@@ -84,12 +84,28 @@ impl PoolElement {
     ///
     /// # Panics
     /// Outside a tokio runtime with time and net enabled.
-    pub async fn start(mut config: PoolElementConfig) -> Result<Self, StartError> {
-        if config.registrars.is_empty() {
+    pub async fn start(config: PoolElementConfig) -> Result<Self, StartError> {
+        Self::start_with(config, Network::default()).await
+    }
+
+    /// As [`PoolElement::start`], with more to say about how it reaches registrars. With
+    /// announcements no registrar need be configured.
+    ///
+    /// # Errors
+    /// [`StartError`] if the configuration cannot work.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time and net enabled.
+    pub async fn start_with(
+        mut config: PoolElementConfig,
+        network: Network,
+    ) -> Result<Self, StartError> {
+        let announced = !network.announcements.interfaces.is_empty();
+        if config.registrars.is_empty() && !announced {
             return Err(StartError::NoRegistrar);
         }
         let only_sctp = |locator: &Locator| locator.transport == TransportKind::Sctp;
-        if config.registrars.iter().all(only_sctp) && !is_sctp_available() {
+        if config.registrars.iter().all(only_sctp) && !announced && !is_sctp_available() {
             return Err(StartError::NoSctp);
         }
         if config.stamp_start == 0 {
@@ -115,7 +131,10 @@ impl PoolElement {
             metrics: metrics.clone(),
             done: Vec::new(),
         };
-        tokio::spawn(Driver::new(host, inbox, Limits::default(), metrics.clone()).run());
+        let mut driver = Driver::new(host, inbox, network.limits, metrics.clone());
+        driver.set_local(network.local);
+        driver.set_announcements(network.announcements, None);
+        tokio::spawn(driver.run());
         Ok(Self { handle, commands, events, status, metrics })
     }
 

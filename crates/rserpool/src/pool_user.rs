@@ -1,6 +1,6 @@
 //! A client of pools.
 
-use crate::driver::{Driver, Hosted, Limits};
+use crate::driver::{Driver, Hosted, Network};
 use crate::metrics::Metrics;
 use crate::proto::endpoint::pool_user::{self as machine, RequestId};
 use crate::proto::id::{PeId, PoolHandle};
@@ -72,6 +72,15 @@ impl PoolUser {
     /// # Panics
     /// Outside a tokio runtime with time and net enabled.
     pub fn new(config: PoolUserConfig) -> Self {
+        Self::with(config, Network::default())
+    }
+
+    /// As [`PoolUser::new`], with more to say about how it reaches registrars. With announcements no
+    /// registrar need be configured.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time and net enabled.
+    pub fn with(config: PoolUserConfig, network: Network) -> Self {
         let registrars = config.registrars.as_slice().into();
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let events = broadcast::Sender::new(EVENTS);
@@ -81,7 +90,10 @@ impl PoolUser {
             events: events.clone(),
         };
         let metrics = Arc::<Metrics>::default();
-        tokio::spawn(Driver::new(host, inbox, Limits::default(), metrics.clone()).run());
+        let mut driver = Driver::new(host, inbox, network.limits, metrics.clone());
+        driver.set_local(network.local);
+        driver.set_announcements(network.announcements, None);
+        tokio::spawn(driver.run());
         let next_request = AtomicU64::new(0);
         Self { shared: Arc::new(Shared { registrars, next_request, events, metrics }), commands }
     }

@@ -2,7 +2,7 @@
 
 mod listening;
 
-use crate::driver::{BindError, Driver, Hosted, Limits};
+use crate::driver::{Announcements, BindError, Driver, Hosted, Limits, interface_addresses};
 use crate::metrics::Metrics;
 use crate::proto::id::ServerId;
 use crate::proto::machine::{Channel, Locator, TransportKind};
@@ -36,6 +36,8 @@ pub struct Config {
     pub machine: RegistrarConfig,
     /// Bounds of its connections.
     pub limits: Limits,
+    /// Where it announces itself to elements and users. Nowhere by default.
+    pub announcements: Announcements,
 }
 
 impl Default for Config {
@@ -45,6 +47,7 @@ impl Default for Config {
             enrp: vec![on_loopback(PORT_ENRP)],
             machine: RegistrarConfig::default(),
             limits: Limits::default(),
+            announcements: Announcements::default(),
         }
     }
 }
@@ -100,6 +103,15 @@ impl Registrar {
         let asap = Sockets::open(&config.asap)?;
         let enrp = Sockets::open(&config.enrp)?;
         config.machine.enrp_port = enrp.listening.tcp.first().map_or(0, SocketAddr::port);
+        let announcements = config.announcements;
+        // rsplib takes the source for an SCTP address.
+        let sctp = |locator: &&Locator| locator.transport == TransportKind::Sctp;
+        let all = &asap.listening.locators;
+        let port = all.iter().find(sctp).or(all.first()).map(|locator| locator.port);
+        if !announcements.interfaces.is_empty() {
+            let addresses = interface_addresses(&announcements.interfaces);
+            config.machine.announced = Some(asap.listening.announced(&addresses));
+        }
         let machine = machine::Registrar::new(config.machine, seed(), crate::driver::now());
         let id = machine.id();
         let (commands, inbox) = mpsc::channel(COMMANDS);
@@ -107,6 +119,7 @@ impl Registrar {
         let metrics = Arc::<Metrics>::default();
         let host = Host { machine, events: events.clone() };
         let mut driver = Driver::new(host, inbox, config.limits, metrics.clone());
+        driver.set_announcements(announcements, port);
         let (asap, enrp) =
             (asap.serve(Channel::Asap, &mut driver), enrp.serve(Channel::Enrp, &mut driver));
         info!(server = %id, asap = %asap, enrp = %enrp, "registrar started");

@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::refusal::Refusal;
 use crate::signals::Stop;
 use rserpool::PoolElement;
+use rserpool::driver::Network;
 use rserpool::proto::endpoint::pool_element::{Event, PoolElementConfig, State};
 use std::ffi::OsString;
 use std::future::Future;
@@ -29,6 +30,7 @@ use tracing::{debug, info, warn};
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) element: PoolElementConfig,
+    pub(super) network: Network,
     /// Where the server is looked at.
     pub(super) server: SocketAddr,
     pub(super) check: Check,
@@ -209,7 +211,9 @@ impl Adoption {
             Some(element) => element.reregister().await,
             None => {
                 let element =
-                    PoolElement::start(self.plan.element.clone()).await.map_err(Failure::usage)?;
+                    PoolElement::start_with(self.plan.element.clone(), self.plan.network.clone())
+                        .await
+                        .map_err(Failure::usage)?;
                 self.element = Some(element);
             }
         }

@@ -170,6 +170,7 @@ impl Args {
         element.health = Health::Reported { max_age };
         Ok(Plan {
             element,
+            network: self.registrars.network(),
             server: reachable(self.tcp),
             check: self.health.check,
             interval: interval.max(SHORTEST_CHECK_INTERVAL),

@@ -153,10 +153,11 @@ impl Args {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)
             .map_err(|error| Failure::failed(format!("the system has no randomness: {error}")))?;
+        let user = PoolUser::with(config, self.registrars.network());
         let (balance, wishes) = Balance::new(self.pool.clone(), times, seed);
         let balance = Arc::new(balance);
         let renewed = Arc::clone(&balance);
-        tokio::spawn(async move { renewed.renew_forever(PoolUser::new(config), wishes).await });
+        tokio::spawn(async move { renewed.renew_forever(user, wishes).await });
         Ok(balance)
     }
 }

@@ -4,6 +4,8 @@
 //! asap = ["0.0.0.0:3863"]            # where elements and users are served
 //! enrp = "tcp://127.0.0.1:9901"      # where other registrars, `list` and `watch` are
 //! peers = ["10.0.0.2:9901"]          # other registrars of the scope
+//! announce = ["eth0"]                # interfaces to announce it on; none by default
+//! announce_groups = ["239.0.0.50:3863", "[ff05::133]:3863"]
 //! id = "0x1234abcd"                  # drawn at the start if it is not given
 //! log_level = "info"
 //! log_format = "json"
@@ -23,9 +25,11 @@
 //! registered_addresses = "association"  # over SCTP; or any
 //! ```
 
+use crate::args::group;
 use crate::config::{self, Problem, Section};
 use crate::logging::{self, LogFormat};
 use clap::ValueEnum as _;
+use rserpool::driver::Announcements;
 use rserpool::proto::id::{PoolHandle, ServerId};
 use rserpool::proto::machine::Locator;
 use rserpool::proto::registrar::{AddressRule, LifeUnit, RegistrarConfig};
@@ -39,6 +43,8 @@ pub(crate) struct FileConfig {
     pub(crate) asap: Option<Vec<Locator>>,
     /// Where other registrars are served; an empty list means nowhere.
     pub(crate) enrp: Option<Vec<Locator>>,
+    /// Where it announces itself.
+    pub(crate) announcements: Announcements,
     /// As `--log-level`.
     pub(crate) log_level: Option<String>,
     /// As `--log-format`.
@@ -57,12 +63,22 @@ impl FileConfig {
             let mut file = Self {
                 asap: root.take_list("asap", config::parsed),
                 enrp: root.take_list("enrp", config::parsed),
+                announcements: Announcements::default(),
                 log_level: root.take("log_level", level),
                 log_format: root.take("log_format", format),
                 machine: RegistrarConfig::default(),
             };
             if file.asap.as_ref().is_some_and(Vec::is_empty) {
                 root.problem("asap", "a registrar without an address serves nobody");
+            }
+            let announcements = &mut file.announcements;
+            if let Some(interfaces) = root.take_list("announce", config::parsed) {
+                announcements.interfaces = interfaces;
+            }
+            if let Some(groups) =
+                root.take_list("announce_groups", |value| group(config::text(value)?))
+            {
+                announcements.groups = groups;
             }
             let machine = &mut file.machine;
             machine.peers = root.take_list("peers", config::parsed).unwrap_or_default();
@@ -125,6 +141,7 @@ fn timers(section: &mut Section<'_>, timers: &mut RegistrarTimers, forced: Optio
     section.set("max_time_last_heard", &mut timers.max_time_last_heard, positive_duration);
     section.set("max_time_no_response", &mut timers.max_time_no_response, positive_duration);
     section.set("mentor_timeout", &mut timers.mentor_timeout, positive_duration);
+    section.set("t6_server_announce", &mut timers.t6_server_announce, positive_duration);
     section.set("max_latency", &mut timers.max_latency, positive_duration);
     section.set("keep_alive_budget", &mut timers.keep_alive_budget, count);
     section.set("rehome_rate", &mut timers.rehome_rate, count);

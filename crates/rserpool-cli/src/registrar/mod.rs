@@ -2,7 +2,7 @@
 
 mod config;
 
-use crate::args::{Timers, no_sctp};
+use crate::args::{AnnounceFlags, Timers, no_sctp};
 use crate::failure::Failure;
 use crate::logging::{self, LogFlags};
 use crate::output;
@@ -42,6 +42,8 @@ pub(crate) struct Args {
     /// know all pools, and any one of them can serve alone.
     #[arg(long, value_name = "ADDR")]
     peer: Vec<Locator>,
+    #[command(flatten)]
+    announce: AnnounceFlags,
     /// Identifier among registrars, such as 0x1234abcd [default: drawn at the start]
     #[arg(long, value_parser = units::parse_id)]
     id: Option<u32>,
@@ -138,6 +140,7 @@ impl Args {
                 *target = given;
             }
         };
+        config.announcements = self.announce.over(file.announcements);
         set(&mut config.asap, self.asap, file.asap);
         set(&mut config.enrp, self.enrp, file.enrp);
         let clash = |asap: &&Locator| {

@@ -26,12 +26,16 @@ mod server_hunt;
 #[cfg(test)]
 mod testing;
 
-use crate::machine::CloseReason;
+use crate::machine::{Channel, CloseReason, Output};
+use crate::time::Instant;
 use crate::wire::asap::{Body, Message};
 use crate::wire::capability::Capabilities;
 use crate::wire::operation_error::ErrorCause;
+use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
+use server_hunt::ServerHunt;
 
 /// Why a home registrar is one no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
@@ -67,6 +71,23 @@ fn decode(bytes: &[u8]) -> (Option<Body>, Option<Vec<u8>>) {
         Err(error) => (None, error.cause(bytes).map_or_else(Vec::new, |cause| vec![cause])),
     };
     (body, report(errors))
+}
+
+/// An announcement has come by multicast (RFC 5352 §3.6). Nobody is told what is wrong with one.
+fn on_datagram<E>(
+    hunt: &mut ServerHunt,
+    now: Instant,
+    channel: Channel,
+    from: SocketAddr,
+    bytes: &[u8],
+    outputs: &mut VecDeque<Output<E>>,
+) {
+    if channel == Channel::Asap
+        && let Ok(decoded) = Message::decode(bytes)
+        && let Body::ServerAnnounce { transports, .. } = decoded.message.body
+    {
+        hunt.on_announced(now, from, &transports, outputs);
+    }
 }
 
 fn report(errors: Vec<ErrorCause>) -> Option<Vec<u8>> {

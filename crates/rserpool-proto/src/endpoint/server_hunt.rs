@@ -13,6 +13,7 @@
 //! then and not at the connection (RFC 5352 §3.6 SH3): otherwise a registrar that accepts and hangs
 //! up would be dialled in a loop. An address whose association ended unproved rests for about T5.
 
+mod announced;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use crate::planted::planted;
 use crate::time::{Duration, Instant};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use announced::Announced;
 use rand_chacha::ChaCha12Rng;
 use rand_core::Rng;
 
@@ -43,6 +45,8 @@ pub(super) struct ServerHunt {
     /// T5-Serverhunt as it has grown.
     t5: Duration,
     retran_max: Duration,
+    /// T7-ENRPoutdate.
+    t7: Duration,
     rng: ChaCha12Rng,
     attempts: Vec<Attempt>,
     next_attempt: u64,
@@ -66,6 +70,8 @@ struct Candidate {
     rests_until: Instant,
     /// Whether a registrar there has shown capabilities.
     capable: bool,
+    /// How it is known, if it is not configured.
+    announced: Option<Announced>,
 }
 
 #[derive(Debug)]
@@ -81,6 +87,8 @@ struct Round {
     ends: Instant,
     /// Candidates not tried yet.
     order: VecDeque<usize>,
+    /// How many of them were announced since it began.
+    announced: usize,
 }
 
 #[derive(Debug)]
@@ -105,22 +113,28 @@ pub(super) struct NewHome {
     pub(super) previous: Option<(AssociationId, Locator)>,
 }
 
+impl Candidate {
+    fn new(locator: Locator, announced: Option<Announced>) -> Self {
+        Self { locator, tried: 0, rests_until: Instant::ZERO, capable: false, announced }
+    }
+
+    fn may_be_tried(&self, now: Instant) -> bool {
+        self.rests_until <= now && self.announced.as_ref().is_none_or(|known| known.until > now)
+    }
+}
+
 impl ServerHunt {
     pub(super) fn new(
         registrars: &[Locator],
         t5_server_hunt: Duration,
         retran_max: Duration,
+        t7_enrp_outdate: Duration,
         mut rng: ChaCha12Rng,
     ) -> Self {
         let mut candidates: Vec<Candidate> = Vec::new();
         for locator in registrars.iter().take(MAX_REGISTRARS) {
             if candidates.iter().all(|known| known.locator != *locator) {
-                candidates.push(Candidate {
-                    locator: locator.clone(),
-                    tried: 0,
-                    rests_until: Instant::ZERO,
-                    capable: false,
-                });
+                candidates.push(Candidate::new(locator.clone(), None));
             }
         }
         // Endpoints with the same list do not all begin with the same three.
@@ -133,6 +147,7 @@ impl ServerHunt {
             t5_initial,
             t5: t5_initial,
             retran_max: retran_max.max(t5_initial),
+            t7: t7_enrp_outdate,
             rng,
             attempts: Vec::new(),
             next_attempt: 1,
@@ -228,6 +243,9 @@ impl ServerHunt {
         home.suspected = false;
         self.preferred = home.candidate;
         self.failed = None;
+        if let Some(candidate) = self.preferred {
+            self.note_announced(candidate, false);
+        }
         self.t5 = self.t5_initial;
         self.unreachable = false;
         self.end_round(outputs);
@@ -285,7 +303,8 @@ impl ServerHunt {
         if planted!("attempts-leak") {
             return false;
         }
-        self.attempts.swap_remove(position);
+        let candidate = self.attempts.swap_remove(position).candidate;
+        self.note_announced(candidate, true);
         self.fill(now, outputs);
         self.attempts.is_empty() && self.note_unreachable()
     }
@@ -329,6 +348,11 @@ impl ServerHunt {
         // SH5.1: double T5, up to RETRAN-MAX. SH5.2: stop these attempts, and begin anew with others.
         self.t5 = (self.t5 * 2).min(self.retran_max);
         self.failed = None;
+        for position in 0..self.attempts.len() {
+            if let Some(candidate) = self.attempts.get(position).map(|attempt| attempt.candidate) {
+                self.note_announced(candidate, true);
+            }
+        }
         self.begin_round(now, outputs);
         self.note_unreachable()
     }
@@ -354,6 +378,9 @@ impl ServerHunt {
             // No longer than the shortest round, so that the next one has it again.
             candidate.rests_until = now + self.t5 * 3 / 4;
         }
+        if let Some(candidate) = candidate {
+            self.note_announced(candidate, true);
+        }
     }
 
     fn note_unreachable(&mut self) -> bool {
@@ -364,7 +391,7 @@ impl ServerHunt {
     fn begin_round<E>(&mut self, now: Instant, outputs: &mut VecDeque<Output<E>>) {
         self.end_round(outputs);
         let mut order: Vec<usize> = (0..self.candidates.len())
-            .filter(|&index| self.candidates.get(index).is_some_and(|c| c.rests_until <= now))
+            .filter(|&index| self.candidates.get(index).is_some_and(|c| c.may_be_tried(now)))
             .collect();
         order.sort_by_key(|&index| {
             let rank = match Some(index) {
@@ -373,12 +400,16 @@ impl ServerHunt {
                 this if this == self.preferred => 0,
                 _ => 1,
             };
-            (rank, self.candidates.get(index).map_or(0, |candidate| candidate.tried))
+            let candidate = self.candidates.get(index);
+            // What is configured before what was heard, which anybody may have said.
+            let heard = candidate.is_some_and(|candidate| candidate.announced.is_some());
+            (rank == 2, heard, rank, candidate.map_or(0, |candidate| candidate.tried))
         });
+        self.let_announced_in(&mut order);
         // Down to three quarters of T5, so that endpoints that lost the same registrar spread.
         let jittered = self.t5 * (768 + below(&mut self.rng, 257) as u32) / 1024;
         let ends = now + jittered.max(MIN_ROUND);
-        self.round = Some(Round { began: now, ends, order: order.into() });
+        self.round = Some(Round { began: now, ends, order: order.into(), announced: 0 });
         self.fill(now, outputs);
     }
 
@@ -392,7 +423,7 @@ impl ServerHunt {
             }
             let Some(index) = round.order.pop_front() else { return };
             let Some(candidate) = self.candidates.get_mut(index) else { continue };
-            if candidate.rests_until > now {
+            if !candidate.may_be_tried(now) {
                 continue;
             }
             let id = AttemptId(self.next_attempt);

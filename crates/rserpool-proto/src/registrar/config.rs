@@ -7,6 +7,7 @@ use crate::machine::Locator;
 use crate::time::Duration;
 use crate::timers::RegistrarTimers;
 use crate::wire::pool_element::{LifeUnit, PoolElement, PoolElementRef};
+use crate::wire::transport::Transport;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -30,6 +31,9 @@ pub struct RegistrarConfig {
     pub peers: Vec<Locator>,
     /// Port that peers dial, told to them in presences; 0 if there is none. Set by the driver.
     pub enrp_port: u16,
+    /// Where elements and users are told by multicast to come to: SCTP and TCP transports (RFC 5352
+    /// §2.2.10). `None`, the default, announces nothing. Set by the driver.
+    pub announced: Option<Vec<Transport>>,
     /// Whose identifier decides who takes a dead registrar over. `None`, the default, is the RFC's
     /// rule among our own and rsplib's as soon as a peer does not show our capabilities.
     pub takeover_winner: Option<TakeoverWinner>,

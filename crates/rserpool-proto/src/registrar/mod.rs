@@ -11,6 +11,7 @@
 //!   reader ---- HANDLE_TABLE_REQUEST -> enrp -> pieces of the handlespace
 //! ```
 
+mod announce;
 mod asap;
 mod association;
 mod audit;
@@ -82,6 +83,8 @@ pub struct Registrar {
     rehoming: VecDeque<Slot>,
     /// Attempts to reach elements.
     calls: BTreeMap<AttemptId, Call>,
+    /// Other registrars that announce themselves, and when they did last; some of them.
+    heard: BTreeMap<ServerId, Instant>,
     stretched: bool,
     draining: bool,
 }
@@ -120,6 +123,8 @@ enum Timer {
     Takeover(ServerId),
     /// When to give up reading a peer's table.
     Audit(ServerId),
+    /// When to announce ourselves.
+    Announce,
 }
 
 /// How often things have happened since the start.
@@ -170,6 +175,7 @@ impl Registrar {
             takeovers: BTreeMap::new(),
             rehoming: VecDeque::new(),
             calls: BTreeMap::new(),
+            heard: BTreeMap::new(),
             stretched: false,
             draining: false,
         };
@@ -178,6 +184,7 @@ impl Registrar {
         }
         registrar.timers.set(Timer::Heartbeat, now + registrar.config.timers.peer_heartbeat);
         registrar.start(now);
+        registrar.start_announcing(now);
         registrar
     }
 
@@ -268,6 +275,7 @@ impl Registrar {
                 Timer::Yielded(server) => self.on_yielded(now, server),
                 Timer::Takeover(server) => self.on_takeover_timeout(now, server),
                 Timer::Audit(server) => self.on_audit_timeout(server),
+                Timer::Announce => self.on_announce(now),
             }
         }
     }
@@ -354,8 +362,7 @@ impl Machine for Registrar {
             Input::SendFailed { assoc } | Input::Closed { assoc, .. } => self.on_closed(now, assoc),
             Input::Received { assoc, ppid, bytes } => self.on_received(now, assoc, ppid, bytes),
             Input::Timeout => self.on_timeout(now),
-            // Announcements of others concern elements and users.
-            Input::Datagram { .. } => {}
+            Input::Datagram { channel, bytes, .. } => self.on_datagram(now, channel, bytes),
         }
     }
 

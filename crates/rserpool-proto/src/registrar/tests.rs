@@ -28,6 +28,7 @@ struct Scene {
     associations: u64,
     sent: VecDeque<(AssociationId, u32, Vec<u8>)>,
     closed: Vec<AssociationId>,
+    announced: Vec<(Instant, Vec<u8>)>,
     events: Vec<Event>,
 }
 
@@ -44,6 +45,7 @@ impl Scene {
             associations: 0,
             sent: VecDeque::new(),
             closed: Vec::new(),
+            announced: Vec::new(),
             events: Vec::new(),
         }
     }
@@ -60,6 +62,9 @@ impl Scene {
                     self.sent.push_back((assoc, ppid, bytes));
                 }
                 Output::Disconnect { assoc } => self.closed.push(assoc),
+                Output::Multicast { channel: Channel::Asap, bytes } => {
+                    self.announced.push((self.now, bytes));
+                }
                 Output::Event(event) => self.events.push(event),
                 other => panic!("a registrar on its own does not {other:?}"),
             }
@@ -973,4 +978,57 @@ proptest! {
         }
         prop_assert_eq!(scene.registrar.handlespace().element_count(), 0);
     }
+}
+
+fn announcement(server: u32) -> Vec<u8> {
+    let body = Body::ServerAnnounce { server: ServerId(server), transports: Vec::new() };
+    let mut bytes = Vec::new();
+    Message::from(body).encode(&mut bytes).unwrap();
+    bytes
+}
+
+/// Times between the announcements of a registrar that hears `others` once a second.
+fn pauses(others: core::ops::Range<u32>) -> Vec<u128> {
+    let transport = Transport::Tcp("10.0.0.1:3863".parse().unwrap());
+    let announced = Some(Vec::from([transport.clone()]));
+    let mut scene =
+        Scene::with(RegistrarConfig { id: ServerId(7), announced, ..RegistrarConfig::default() });
+    for _ in 0..40 {
+        for other in others.clone() {
+            let (channel, from) = (Channel::Asap, "10.0.0.2:3863".parse().unwrap());
+            scene.input(Input::Datagram { channel, from, bytes: &announcement(other) });
+        }
+        scene.wait(second());
+    }
+    let body = Message::decode(&scene.announced[0].1).unwrap().message.body;
+    let transports = Vec::from([transport]);
+    assert_eq!(body, Body::ServerAnnounce { server: ServerId(7), transports });
+    let times = scene.announced.iter().map(|(at, _)| *at);
+    let later = times.clone().skip(1);
+    times.zip(later).map(|(one, other)| other.saturating_since(one).as_millis()).collect()
+}
+
+#[test]
+fn a_registrar_announces_itself_every_t6_for_each_registrar_that_does() {
+    // RFC 5352 §3.6: every (N+1) x T6.
+    let alone = pauses(0..0);
+    assert!(alone.iter().all(|pause| (870..=1_130).contains(pause)), "{alone:?}");
+    assert_ne!(alone[0], alone[1]);
+    // The first was sent before anybody was heard, and our own does not count.
+    let beside_two = &pauses(6..9)[1..];
+    assert!(beside_two.iter().all(|pause| (2_600..=3_400).contains(pause)), "{beside_two:?}");
+}
+
+#[test]
+fn made_up_announcements_do_not_silence_a_registrar() {
+    // RFC 5352 §9.2: whoever listens forgets after T7, which is 5 s.
+    let pauses = pauses(100..2_000);
+    assert!(pauses.iter().all(|pause| *pause < 5_000), "{pauses:?}");
+}
+
+#[test]
+fn a_registrar_announces_nothing_unless_it_is_told_where_it_is() {
+    let mut scene = Scene::new();
+    scene.wait(Duration::from_secs(10));
+    assert!(scene.announced.is_empty());
 }

@@ -1,7 +1,7 @@
 //! One TCP connection: what has come and is not a whole message yet, what waits to be sent.
 
 use super::ready::Signal;
-use super::sctp;
+use super::{multicast, sctp};
 use crate::proto::id::AssociationId;
 use crate::proto::machine::{Channel, CloseReason};
 use std::io;
@@ -182,4 +182,5 @@ pub(super) enum Content {
     Connection(Box<Connection>),
     Endpoint(sctp::Endpoint),
     Association(Box<sctp::Association>),
+    Receiver(multicast::Receiver),
 }

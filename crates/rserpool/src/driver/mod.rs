@@ -24,6 +24,7 @@
 mod clock;
 mod connection;
 mod echo;
+mod multicast;
 mod ready;
 #[cfg(target_os = "linux")]
 mod sctp;
@@ -35,6 +36,8 @@ mod traffic;
 
 pub use clock::now;
 pub use echo::Echo;
+pub(crate) use multicast::interface_addresses;
+pub use multicast::{Announcements, RSPLIB_GROUP};
 pub use sctp::{SctpSocket, is_sctp_available, listen_sctp};
 pub use socket::{BindError, listen};
 
@@ -103,6 +106,18 @@ impl Default for Limits {
     }
 }
 
+/// How an element or a user reaches others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Network {
+    /// Bounds of its connections.
+    pub limits: Limits,
+    /// Addresses of this host that it has over SCTP, told to the other end. None, the default, means
+    /// all that the other end may reach.
+    pub local: Vec<IpAddr>,
+    /// Where registrars are heard that announce themselves. Nowhere by default.
+    pub announcements: Announcements,
+}
+
 /// Longest time a connection lives on to send what is queued after it was given up.
 pub const LINGER: Duration = Duration::from_secs(1);
 
@@ -118,6 +133,8 @@ impl Turn {
     const ACCEPTS: usize = 64;
     /// Messages and notifications taken from one SCTP socket.
     const EVENTS: usize = 256;
+    /// Announcements taken from one group.
+    const DATAGRAMS: usize = 32;
     /// Commands carried out.
     const COMMANDS: usize = 256;
 }
@@ -200,6 +217,7 @@ pub struct Driver<H: Hosted> {
     reached: BTreeMap<SocketAddr, (TransportKind, Instant)>,
     /// Addresses of this host to connect from over SCTP; none means all.
     local: Vec<IpAddr>,
+    multicast: Option<multicast::Multicast>,
     /// Associations opened by others.
     accepted: usize,
     /// Associations, closing ones included.
@@ -249,6 +267,7 @@ impl<H: Hosted> Driver<H> {
             attempts: BTreeMap::new(),
             reached: BTreeMap::new(),
             local: Vec::new(),
+            multicast: None,
             accepted: 0,
             open: 0,
             dirty: Vec::new(),
@@ -281,6 +300,12 @@ impl<H: Hosted> Driver<H> {
         self.local = local;
     }
 
+    /// Hears announcements, and sends them if there is a `port` to send them from. Does nothing if no
+    /// interface is allowed.
+    pub fn set_announcements(&mut self, announcements: Announcements, port: Option<u16>) {
+        self.multicast = multicast::Multicast::new(announcements, port);
+    }
+
     /// Runs the machine until it is told to stop or the last sender of commands is gone.
     pub async fn run(mut self) {
         // The cooperative budget would end a turn in the middle of its sockets; a turn has its own.
@@ -301,6 +326,7 @@ impl<H: Hosted> Driver<H> {
         self.end_stuck();
         self.resume_listeners();
         self.try_further();
+        self.look_at_interfaces();
 
         self.ready.take(&mut self.listed, context.waker());
         for _ in 0..self.listed.len().min(Turn::SOCKETS) {
@@ -356,7 +382,9 @@ impl<H: Hosted> Driver<H> {
             match self.slots[slot as usize].content {
                 // Endpoints carry what associations have queued.
                 Content::Free | Content::Endpoint(_) => {}
-                Content::Listener(_) | Content::Attempt(_) => drop(self.vacate(slot)),
+                Content::Listener(_) | Content::Attempt(_) | Content::Receiver(_) => {
+                    drop(self.vacate(slot));
+                }
                 Content::Connection(_) | Content::Association(_) => self.finish(slot),
             }
         }
@@ -389,8 +417,12 @@ impl<H: Hosted> Driver<H> {
                     self.finish(slot);
                 }
             }
-            // No transport of this driver announces anything.
-            Output::Multicast { .. } => {}
+            Output::Multicast { channel, bytes } => {
+                if let Some(multicast) = &self.multicast {
+                    let sent = multicast.send(channel, &bytes);
+                    self.metrics.announcements_sent_total.add(sent);
+                }
+            }
         }
     }
 
@@ -408,6 +440,7 @@ impl<H: Hosted> Driver<H> {
         let next = [
             self.lingering.front().map(|(until, _)| *until),
             self.stuck.front().map(|(until, ..)| *until),
+            self.multicast.as_ref().map(|multicast| multicast.next_look),
             self.ending,
         ];
         let next = pauses.chain(attempts).chain(next).flatten().min();

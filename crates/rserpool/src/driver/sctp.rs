@@ -250,7 +250,7 @@ impl<H: Hosted> Driver<H> {
                 let Some(Content::Endpoint(endpoint)) = content else {
                     return Err(io::ErrorKind::NotConnected.into());
                 };
-                (endpoint.socket.local_addrs()?, endpoint.socket.peer_addrs(*id)?)
+                (endpoint.socket.local_addrs_of(*id)?, endpoint.socket.peer_addrs(*id)?)
             }
         };
         Ok((locator(&local)?, locator(&remote)?))

@@ -125,6 +125,7 @@ impl<H: Hosted> Driver<H> {
             }
             Content::Endpoint(_) => self.poll_endpoint(slot),
             Content::Association(_) => self.poll_association(slot),
+            Content::Receiver(_) => self.poll_receiver(slot),
             Content::Connection(connection) => {
                 connection.unblock();
                 if connection.can_flush() {

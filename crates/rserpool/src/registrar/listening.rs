@@ -4,7 +4,7 @@ use crate::driver::{
     BindError, Driver, Hosted, SctpSocket, is_sctp_available, listen, listen_sctp,
 };
 use crate::proto::machine::{Channel, Locator, TransportKind};
-use crate::proto::wire::transport::Addresses;
+use crate::proto::wire::transport::{Addresses, SctpTransport, Transport, TransportUse};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +18,46 @@ pub(super) struct Listening {
     pub(super) locators: Vec<Locator>,
     /// Those over TCP.
     pub(super) tcp: Vec<SocketAddr>,
+}
+
+impl Listening {
+    /// Where others are told to come to, by those who announce on interfaces with these addresses:
+    /// what they stand for instead of "all", and loopback only on the loopback interface.
+    pub(super) fn announced(&self, interfaces: &[IpAddr]) -> Vec<Transport> {
+        let mut transports = Vec::new();
+        let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        let tellable =
+            |ip: &IpAddr| !link_local(ip) && (!ip.is_loopback() || interfaces.contains(ip));
+        for locator in &self.locators {
+            let of_interfaces = |wildcard: IpAddr| {
+                interfaces.iter().copied().filter(move |ip| ip.is_ipv4() == wildcard.is_ipv4())
+            };
+            let mut ips: Vec<IpAddr> = Vec::new();
+            for ip in locator.addresses.as_slice().iter().copied() {
+                match ip.is_unspecified() {
+                    true => ips.extend(of_interfaces(ip)),
+                    false => ips.push(ip),
+                }
+            }
+            ips.retain(tellable);
+            // Those on the interface first: they are reached from where the announcement is heard.
+            ips.sort_by_key(|ip| !interfaces.contains(ip));
+            match (locator.transport, Addresses::new(&ips)) {
+                (TransportKind::Sctp, Some(addresses)) => {
+                    let (port, transport_use) = (locator.port, TransportUse::DataOnly);
+                    transports.push(SctpTransport { port, transport_use, addresses }.into());
+                }
+                (TransportKind::Sctp, None) => {}
+                _ => {
+                    let at = |ip: &IpAddr| Transport::Tcp(SocketAddr::new(*ip, locator.port));
+                    transports.extend(ips.iter().map(at));
+                }
+            }
+        }
+        // rsplib takes the first one that is SCTP.
+        transports.sort_by_key(|transport| !matches!(transport, Transport::Sctp(_)));
+        transports
+    }
 }
 
 impl fmt::Display for Listening {

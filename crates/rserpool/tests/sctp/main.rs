@@ -4,6 +4,7 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "these are tests, helpers included")]
 
+mod announcements;
 mod network;
 mod one_host;
 mod two_hosts;

@@ -31,7 +31,7 @@ pub use config::{Health, PoolElementConfig};
 pub use event::{Event, State};
 
 use super::server_hunt::{NewHome, ServerHunt};
-use super::{LossReason, decode, encode};
+use super::{LossReason, decode, encode, on_datagram};
 use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
 use crate::machine::{Channel, Input, Locator, Machine, Output};
 use crate::planted::planted;
@@ -104,8 +104,13 @@ impl PoolElement {
         let id = config.id.unwrap_or_else(|| PeId(rng.next_u32()));
         let hunt_rng = ChaCha12Rng::from_rng(&mut rng);
         let timers = &config.timers;
-        let hunt =
-            ServerHunt::new(&config.registrars, timers.t5_server_hunt, timers.retran_max, hunt_rng);
+        let hunt = ServerHunt::new(
+            &config.registrars,
+            timers.t5_server_hunt,
+            timers.retran_max,
+            timers.t7_enrp_outdate,
+            hunt_rng,
+        );
         let watch = Watch::new(timers.keep_alive_interval);
         let seq = config.stamp_start;
         let mut element = Self {
@@ -324,7 +329,7 @@ impl PoolElement {
                 self.on_endpoint_keep_alive(now, assoc, home, server);
             }
             Some(Body::Error { errors }) => self.tell(Event::ErrorReported { errors }),
-            // Announcements are for later; the rest is not for elements, or belongs to sessions.
+            // Announcements come as datagrams; the rest is not for elements, or belongs to sessions.
             _ => {}
         }
     }
@@ -370,7 +375,10 @@ impl Machine for PoolElement {
                 }
             }
             Input::Received { assoc, bytes, .. } => self.on_received(now, assoc, bytes),
-            Input::AddressChanged { .. } | Input::Datagram { .. } => {}
+            Input::Datagram { channel, from, bytes } => {
+                on_datagram(&mut self.hunt, now, channel, from, bytes, &mut self.outputs);
+            }
+            Input::AddressChanged { .. } => {}
             Input::Timeout => self.on_timeout(now),
         }
     }

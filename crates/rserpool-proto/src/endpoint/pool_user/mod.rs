@@ -23,7 +23,7 @@ pub use event::{Event, RequestId, Resolution, ResolveError};
 
 use super::cache::{Answer, Cache, Choice};
 use super::server_hunt::ServerHunt;
-use super::{CAPABILITIES, LossReason, decode, encode};
+use super::{CAPABILITIES, LossReason, decode, encode, on_datagram};
 use crate::id::{AssociationId, PeId, PoolHandle};
 use crate::machine::{Input, Locator, Machine, Output};
 use crate::planted::planted;
@@ -71,8 +71,13 @@ impl PoolUser {
         let mut dice_seed = [0; 32];
         rng.fill_bytes(&mut dice_seed);
         let timers = &config.timers;
-        let hunt =
-            ServerHunt::new(&config.registrars, timers.t5_server_hunt, timers.retran_max, rng);
+        let hunt = ServerHunt::new(
+            &config.registrars,
+            timers.t5_server_hunt,
+            timers.retran_max,
+            timers.t7_enrp_outdate,
+            rng,
+        );
         let cache = Cache::new(config.max_pools, timers.set_aside.max(timers.stale_cache_value));
         let mut user = Self {
             registrars: config.registrars.as_slice().into(),
@@ -528,7 +533,10 @@ impl Machine for PoolUser {
                 }
             }
             Input::Received { assoc, bytes, .. } => self.on_received(now, assoc, bytes),
-            Input::AddressChanged { .. } | Input::Datagram { .. } => {}
+            Input::Datagram { channel, from, bytes } => {
+                on_datagram(&mut self.hunt, now, channel, from, bytes, &mut self.outputs);
+            }
+            Input::AddressChanged { .. } => {}
             Input::Timeout => {
                 if self.hunt.on_timeout(now, &mut self.outputs) {
                     self.on_round_failed(now);

@@ -3,13 +3,16 @@
 use super::*;
 use crate::endpoint::testing::{Bench, registrar, registrars};
 use crate::machine::{Input, Machine};
+use crate::wire::transport::{SctpTransport, Transport};
 use alloc::collections::BTreeSet;
 use alloc::vec;
+use core::net::SocketAddr;
 use proptest::prelude::*;
 use rand_core::SeedableRng;
 
 const T5: u64 = 1_000;
 const RETRAN_MAX: u64 = 5_000;
+const T7: u64 = 5_000;
 
 /// Told by the hunter: no registrar is reachable.
 #[derive(Debug, PartialEq, Eq)]
@@ -68,6 +71,7 @@ fn start(ports: &[u16], seed: u8) -> Bench<Hunter> {
                 &registrars(ports),
                 Duration::from_millis(T5),
                 Duration::from_millis(RETRAN_MAX),
+                Duration::from_millis(T7),
                 ChaCha12Rng::from_seed([seed; 32]),
             ),
             outputs: VecDeque::new(),
@@ -84,6 +88,15 @@ impl Bench<Hunter> {
 
     fn suspect(&mut self) {
         self.call(|hunter, now| hunter.hunt.suspect(now, &mut hunter.outputs));
+    }
+
+    /// A registrar announces itself at a port, over TCP.
+    fn announce(&mut self, port: u16) {
+        let from = SocketAddr::from(([127, 0, 0, 1], 3863));
+        let at = Transport::Tcp(SocketAddr::from(([127, 0, 0, 1], port)));
+        self.call(|hunter, now| {
+            hunter.hunt.on_announced(now, from, &[at], &mut hunter.outputs);
+        });
     }
 
     /// Lets the present round end, and says how long it still took.
@@ -260,4 +273,105 @@ proptest! {
             prop_assert!(!found || bench.dialled().is_empty());
         }
     }
+}
+
+#[test]
+fn an_announced_registrar_is_dialled_at_once_if_one_is_wanted_and_forgotten_after_t7() {
+    // RFC 5352 §3.6.
+    let mut bench = start(&[], 1);
+    assert!(bench.dialled().is_empty());
+    bench.announce(7);
+    assert_eq!(bench.dialled(), [7]);
+    bench.refuse(7);
+    bench.pass_ms(T7 - 1);
+    assert_eq!(bench.dialled(), [7], "in the next round");
+    bench.announce(7);
+    bench.pass_ms(T7 - 1);
+    assert_eq!(bench.dialled(), [7], "heard again");
+    bench.pass_ms(RETRAN_MAX + 1);
+    assert!(bench.dialled().is_empty(), "not heard for longer than T7");
+}
+
+#[test]
+fn what_is_configured_is_tried_before_what_was_announced() {
+    let mut bench = start(&[1, 2], 1);
+    bench.announce(9);
+    let home = bench.connect(1);
+    bench.confirm(home);
+    // Known before the next round begins.
+    bench.announce(8);
+    bench.suspect();
+    let (_, first) = &bench.attempts[0];
+    assert_eq!((first.port, bench.attempts.len()), (2, 3));
+}
+
+#[test]
+fn announcements_end_no_association_and_take_no_place_from_a_home() {
+    let mut bench = start(&[], 1);
+    bench.announce(1);
+    let home = bench.connect(1);
+    bench.confirm(home);
+    for port in 2..1_000 {
+        bench.announce(port);
+    }
+    assert_eq!(bench.machine.hunt.trusted_home(), Some(home));
+    assert!(bench.dialled().is_empty() && bench.closed().is_empty());
+    assert_eq!(bench.machine.hunt.home_locator(), Some(&registrar(1)));
+}
+
+#[test]
+fn made_up_announcements_neither_grow_the_list_nor_keep_a_real_one_out() {
+    let mut bench = start(&[1], 1);
+    bench.refuse(1);
+    for port in 100..1_000 {
+        bench.announce(port);
+        assert!(bench.machine.hunt.candidates.len() <= 17);
+        assert!(bench.dialled().len() <= 3);
+    }
+    // Nobody answers there, and rounds end; the real one is heard once a second like the others.
+    let mut seconds = 0;
+    while !bench.dialled().contains(&7) {
+        bench.pass_ms(1_000);
+        bench.announce(7);
+        (100..1_000).for_each(|port| bench.announce(port));
+        seconds += 1;
+        assert!(seconds < 60, "{:?}", bench.dialled());
+    }
+    let configured = bench.machine.hunt.candidates[0].announced.is_none();
+    assert!(configured, "what is configured stays");
+}
+
+#[test]
+fn where_all_that_is_configured_is_silent_one_attempt_is_for_what_was_announced() {
+    let mut bench = start(&[1, 2, 3, 4], 1);
+    bench.announce(9);
+    assert!(!bench.dialled().contains(&9));
+    bench.end_round();
+    assert!(bench.dialled().contains(&9), "{:?}", bench.dialled());
+}
+
+#[test]
+fn an_announcement_names_addresses_that_others_may_name() {
+    let dialled = |from: &str, transports: &[Transport]| {
+        let mut bench = start(&[], 1);
+        let from = from.parse().unwrap();
+        bench.call(|hunter, now| {
+            hunter.hunt.on_announced(now, from, transports, &mut hunter.outputs);
+        });
+        bench.attempts.iter().map(|(_, to)| alloc::format!("{to}")).collect::<Vec<_>>()
+    };
+    let tcp = |at: &str| Transport::Tcp(at.parse().unwrap());
+    let sctp = |at: &str| Transport::Sctp(SctpTransport::new(at.parse().unwrap()));
+    let from = "10.0.0.1:3863";
+    // RFC 5352 §3.6, and rsplib's, which listens where it sends from.
+    assert_eq!(dialled(from, &[]), ["sctp://10.0.0.1:3863"]);
+    assert_eq!(dialled("10.0.0.1:5000", &[]), ["sctp://10.0.0.1:5000"]);
+    let both = [sctp("10.0.0.1:3863"), tcp("10.0.0.1:3863")];
+    assert_eq!(dialled(from, &both), ["auto://10.0.0.1:3863"]);
+    let apart = [sctp("10.0.0.1:3863"), tcp("10.0.0.1:3864")];
+    assert_eq!(dialled(from, &apart).len(), 2);
+    for nowhere in ["0.0.0.0:3863", "127.0.0.1:3863", "224.0.0.1:3863", "10.0.0.1:0", "[::1]:1"] {
+        assert!(dialled(from, &[tcp(nowhere)]).is_empty(), "{nowhere}");
+    }
+    assert_eq!(dialled("127.0.0.1:1", &[tcp("127.0.0.1:3863")]), ["tcp://127.0.0.1:3863"]);
 }
