@@ -57,7 +57,7 @@ pub(super) fn offer(
     let latency = Percentiles::of(latencies);
     let delay = Percentiles::of(delays);
     println!(
-        "{{\"asked\":{sent},\"answered\":{answered},\"latency\":{latency},\"delay\":{delay}}}"
+        "{{\"asked\":{total},\"answered\":{answered},\"latency\":{latency},\"delay\":{delay}}}"
     );
     Ok(())
 }
