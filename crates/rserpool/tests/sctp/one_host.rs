@@ -239,3 +239,46 @@ async fn one_association_too_many_is_refused_and_room_is_made_by_those_that_end(
     soon(third.registered()).await.unwrap();
     soon(second.deregister()).await.unwrap();
 }
+
+#[tokio::test]
+async fn two_registrars_that_dial_each_other_become_peers_by_one_association() {
+    // RFC 9260 §5.2: attempts that cross make one association.
+    needs_sctp!();
+    let ports = [20_901, 20_902];
+    let enrp =
+        ports.map(|port| locator(TransportKind::Sctp, &[SocketAddr::from(([127, 0, 0, 1], port))]));
+    let start = async |own: usize| {
+        let asap = vec!["sctp://127.0.0.1:0".parse().unwrap()];
+        let enrp_own = vec![enrp[own].clone()];
+        let mut config = Config { asap, enrp: enrp_own, ..Config::default() };
+        config.machine.peers = vec![enrp[1 - own].clone()];
+        Registrar::start(config).await.unwrap()
+    };
+    let registrars = [start(0).await, start(1).await];
+    let serving = async |registrar: &Registrar| {
+        while registrar.inspect(|machine| machine.is_serving()).await != Some(true) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    for registrar in &registrars {
+        soon(serving(registrar)).await;
+    }
+    let _element = element(over_sctp(&registrars[0]), 1).await;
+    until_ports(&user(over_sctp(&registrars[1])), &[1]).await;
+    // Long enough for a second association to be opened and closed, again and again.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(elements_of(&registrars).await, [1, 1]);
+}
+
+/// How many elements each knows.
+async fn elements_of(registrars: &[Registrar]) -> Vec<usize> {
+    let mut known = Vec::new();
+    for registrar in registrars {
+        known.push(registered(registrar).await.len());
+        let metrics = registrar.metrics();
+        let opened =
+            metrics.associations_accepted_total.get() + metrics.associations_connected_total.get();
+        assert!(opened <= 4, "{opened}");
+    }
+    known
+}
