@@ -20,6 +20,7 @@
 //!
 //! A turn is bounded; what is left is taken up after the runtime has looked at its
 //! other tasks and sockets. Everything that grows has a bound in [`Limits`].
+#![cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "what only SCTP needs"))]
 
 mod clock;
 mod connection;

@@ -80,7 +80,7 @@ async fn a_cut_path_costs_no_element_and_no_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_element_is_lost_at_once_and_a_silent_one_within_a_second() {
+async fn a_killed_element_is_lost_at_once_and_a_silent_one_within_two_seconds() {
     needs_sctp!();
     let Some(network) = Network::new("killed", 71) else { return };
     let registrar = registrar_at(&network.near(3863)).await;
@@ -100,7 +100,8 @@ async fn a_killed_element_is_lost_at_once_and_a_silent_one_within_a_second() {
     let began = Instant::now();
     until_ports(&asking, &[]).await;
     let silent = began.elapsed();
-    assert!(silent < Duration::from_millis(1_300), "{silent:?}");
+    // With two paths it has twice the time: 600 ms until it is asked, 800 ms to answer.
+    assert!(silent < Duration::from_secs(2), "{silent:?}");
     println!("killed {killed:?}, silent {silent:?}");
 }
 
