@@ -39,7 +39,7 @@ pub use clock::now;
 pub use echo::Echo;
 pub(crate) use multicast::interface_addresses;
 pub use multicast::{Announcements, RSPLIB_GROUP};
-pub use sctp::{SctpSocket, is_sctp_available, listen_sctp, probe_sctp};
+pub use sctp::{SctpSocket, is_sctp_available, listen_sctp};
 pub use socket::{BindError, listen};
 
 use crate::metrics::Metrics;
@@ -134,8 +134,14 @@ impl Turn {
     const ACCEPTS: usize = 64;
     /// Messages and notifications taken from one SCTP socket.
     const EVENTS: usize = 256;
+    /// The same from one that has a single association, and little to say unless it floods.
+    const OWN_EVENTS: usize = 16;
     /// Announcements taken from one group.
     const DATAGRAMS: usize = 32;
+    /// Time after which no further socket is polled, and no more taken from one of many
+    /// associations: long answers to many must not keep timers waiting, which would look as if the
+    /// host had been suspended.
+    const TIME: Duration = Duration::from_millis(20);
     /// Commands carried out.
     const COMMANDS: usize = 256;
 }
@@ -334,6 +340,9 @@ impl<H: Hosted> Driver<H> {
             if let Some(slot) = self.listed.pop_front() {
                 self.poll_slot(slot);
             }
+            if self.is_long() {
+                break;
+            }
         }
         self.flush_all();
         self.host.on_turn();
@@ -349,6 +358,11 @@ impl<H: Hosted> Driver<H> {
             let _ = pin!(tokio::task::yield_now()).poll(context);
         }
         Poll::Pending
+    }
+
+    /// Whether this turn has lasted long enough.
+    fn is_long(&self) -> bool {
+        now().saturating_since(self.now) > Turn::TIME
     }
 
     /// Carries commands out; tells whether there may be more, or `None` if nobody is left.

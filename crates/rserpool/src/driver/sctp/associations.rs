@@ -19,7 +19,7 @@ impl<H: Hosted> Driver<H> {
         }
         self.flush_sctp(slot);
         self.settle();
-        for _ in 0..Turn::EVENTS {
+        for event in 1..=Turn::EVENTS {
             let place = &self.slots[slot as usize];
             let Content::Endpoint(endpoint) = &place.content else { return };
             match endpoint.socket.poll_recv(&mut Context::from_waker(&place.waker)) {
@@ -31,6 +31,9 @@ impl<H: Hosted> Driver<H> {
                 }
             }
             self.settle();
+            if event % Turn::OWN_EVENTS == 0 && self.is_long() {
+                break;
+            }
         }
         self.listed.push_back(slot);
     }
@@ -42,7 +45,7 @@ impl<H: Hosted> Driver<H> {
         self.flush_sctp(slot);
         self.settle();
         let limit = self.limits.output / 4;
-        for _ in 0..Turn::EVENTS {
+        for _ in 0..Turn::OWN_EVENTS {
             let place = &self.slots[slot as usize];
             let Content::Association(association) = &place.content else { return };
             let Home::Own(socket) = &association.home else { return };
