@@ -17,7 +17,7 @@ set -u
 
 LAB_OUT=${LAB_OUT:?run scenarios by: cargo xtask lab SCENARIO}
 RSERPOOL=${RSERPOOL:-rserpool} LAB_TOOL=${LAB_TOOL:-rserpool-lab}
-declare -A PID=() HOST=()
+declare -A PID=() HOST=() PATH2=()
 
 # ---------------------------------------------------------------- networks and nodes
 
@@ -32,6 +32,7 @@ network() {
 node() {
   local name=$1 number=$2 paths=${3:-1} path
   HOST[$name]=10.0.0.$number
+  ((paths > 1)) && PATH2[$name]=10.1.0.$number
   ip netns add "$name"
   ip -n "$name" link set lo up
   for ((path = 0; path < paths; path++)); do
@@ -61,10 +62,11 @@ shape() {
 on() { ip netns exec "$@"; }
 
 # start NAME NODE COMMAND...: starts a program there; what it writes goes to NAME.log.
-start() {
-  local name=$1; shift
-  : >"$LAB_OUT/$name.log"
-  ip netns exec "$@" </dev/null >>"$LAB_OUT/$name.log" 2>&1 &
+start() { start_with 0 "$@" </dev/null; }
+# start_with DESCRIPTOR NAME NODE COMMAND...: with that as its input.
+start_with() {
+  local input=$1 name=$2; shift 2
+  ip netns exec "$@" <&"$input" >>"$LAB_OUT/$name.log" 2>&1 &
   PID[$name]=$!
 }
 
@@ -74,7 +76,14 @@ send() { kill -"$1" "${PID[$2]}"; }
 # stop NAME [SIGNAL]: asks it to end, and waits until it has; after 10 s it is killed.
 stop() {
   kill -"${2:-TERM}" "${PID[$1]}" 2>>/dev/null
-  within 10 "$1 ends when asked to" not running "$1" || kill -9 "${PID[$1]}"
+  local began=${EPOCHREALTIME/[.,]/}
+  while running "$1"; do
+    if (($(since "$began") > 10000)); then
+      found "$1 ends when asked to" "within 10 s" "no: it was killed" 1
+      kill -9 "${PID[$1]}"
+    fi
+    pause 0.02
+  done
   wait "${PID[$1]}" 2>>/dev/null
   unset "PID[$1]"
 }
@@ -86,7 +95,7 @@ crash() {
   unset "PID[$1]"
 }
 
-running() { kill -0 "${PID[$1]}" 2>>/dev/null && ! grep -q '^State:.Z' "/proc/${PID[$1]}/status"; }
+running() { grep -q '^State:.[^Z]' "/proc/${PID[$1]}/status" 2>>/dev/null; }
 
 # rss NAME: resident memory in KiB.
 rss() { awk '/^VmRSS:/ { print $2 }' "/proc/${PID[$1]}/status"; }
@@ -195,8 +204,46 @@ rsp_pingpong() {
     -interval=20 "$@"
 }
 
+# rsp_terminal NAME NODE REGISTRAR-NODE POOL: a user that sends ten lines a second to be echoed.
+rsp_terminal() {
+  local name=$1 node=$2 registrar=$3 pool=$4; shift 4
+  exec {LINES_FROM}< <(n=0; while echo "line $((++n))"; do pause 0.1; done 2>/dev/null)
+  start_with "$LINES_FROM" "$name" "$node" stdbuf -oL rspterminal $RSP_LOG "-registrar=${HOST[$registrar]}:3863" \
+    -asapannounce=off "-poolhandle=$pool" "$@"
+  exec {LINES_FROM}<&-
+}
+# lab NAME NODE WHAT..: the lab's own client or server.
+lab() { local name=$1 node=$2; shift 2; start "$name" "$node" "$LAB_TOOL" "$@"; }
+# tally NAME WHAT: asked, answered, failed or worst_ms in the last line of a client that asks or talks.
+tally() { sed -n "s/^# .*\\b$2=\\([0-9]*\\).*/\\1/p" "$LAB_OUT/$1.log"; }
+# talks_with NODE NUMBER: it has an association with the node of that number.
+talks_with() { on "$1" grep -q " 10.0.0.$2 " /proc/net/sctp/assocs || on "$1" grep -q "\*10.0.0.$2 " /proc/net/sctp/assocs; }
+
+# Ours: our_registrar NAME NODE [FLAG..] serves ASAP over SCTP and TCP at all addresses of the node;
+# our_element NAME NODE REGISTRAR-NODE POOL FLAG..
+our_registrar() {
+  local name=$1 node=$2; shift 2
+  start "$name" "$node" "$RSERPOOL" registrar --asap "sctp://$(locator "$node"):3863" \
+    --asap "tcp://${HOST[$node]}:3863" --enrp 127.0.0.1:9901 "$@"
+  need within 5 "$name is ready" told "$name" 'registrar started'
+}
+our_element() {
+  local name=$1 node=$2 registrar=$3 pool=$4; shift 4
+  start "$name" "$node" "$RSERPOOL" element "$pool" --registrar "sctp://$(locator "$registrar"):3863" "$@"
+}
+# locator NODE: its addresses, as in 10.0.0.11,10.1.0.11.
+locator() { echo "${HOST[$1]}${PATH2[$1]:+,${PATH2[$1]}}"; }
+
+# list REGISTRAR-NODE: what `rserpool list` shows there. listed NODE POOL: identifiers, sorted.
+list() { on "$1" timeout 3 "$RSERPOOL" list --json 2>>"$LAB_OUT/list.txt"; }
+listed() {
+  list "$1" | jq -r --arg pool "$2" '.[] | select(.pool == $pool) | .elements[].id' |
+    sed 's/0x0*/0x/' | sort | paste -sd,
+}
+list_is() { [[ $(listed "$1" "$2") == "$3" ]]; }
+
 # ask REGISTRAR-NODE POOL [FLAG..]: the answers that the lab's own client gets, a line each.
-ask() { on observer "$LAB_TOOL" ask "${HOST[$1]}:3863" "${@:2}"; }
+ask() { on observer "$LAB_TOOL" ask "${HOST[$1]}:3863" "${@:2}" 2>>"$LAB_OUT/ask.txt"; }
 # members REGISTRAR-NODE POOL: identifiers of the elements in an answer, sorted, such as 0x21,0x22.
 members() { ask "$1" "$2" --times 1 --patience 1000 | awk '$3 ~ /^[0-9]/ { print $4 }' | tr , '\n' | sort | paste -sd,; }
 # pool_is REGISTRAR-NODE POOL IDENTIFIERS: an answer has just these elements.
@@ -219,7 +266,11 @@ sent() { echo "asap.message_type == $2 && ip.src == 10.0.0.$1"; }
 # told NAME PATTERN [TIMES]: its log has at least that many lines with the pattern, which is grep -E's.
 told() { (($(times "$1" "$2") >= ${3:-1})); }
 # times NAME PATTERN: how many lines of its log have the pattern.
-times() { grep -acE -- "$2" "$LAB_OUT/$1.log"; }
+times() {
+  local lines
+  lines=$(grep -acE -- "$2" "$LAB_OUT/$1.log" 2>>/dev/null)
+  echo "${lines:-0}"
+}
 
 # ---------------------------------------------------------------- beginning and end
 
@@ -240,6 +291,7 @@ capture() {
 
 finish() {
   local code=$? name
+  [[ $BASHPID == "$$" ]] || exit $code
   for name in "${!PID[@]}"; do kill -TERM "${PID[$name]}" 2>>/dev/null; done
   pause 0.3
   for pid in "${CAPTURES[@]}"; do kill -INT "$pid"; wait "$pid"; done 2>>/dev/null

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 /// Arguments of `crowd`.
 #[derive(clap::Args)]
@@ -67,7 +67,7 @@ pub(crate) async fn run(arguments: Arguments) -> io::Result<()> {
                     sent +=
                         u64::from(association.try_send(&question, SendInfo::ppid(ASAP)).is_ok());
                 }
-                tokio::task::yield_now().await;
+                sleep(ROUND).await;
             }
             println!("{} asked {sent}", unix_us());
             watch(&crowd).await
@@ -75,8 +75,11 @@ pub(crate) async fn run(arguments: Arguments) -> io::Result<()> {
     }
 }
 
-/// Questions that each deaf client asks: some megabytes of answers.
-const QUESTIONS: usize = 400;
+/// Questions that each deaf client asks: of a pool of 200 elements that makes half a megabyte of
+/// answers, more than socket buffers take.
+const QUESTIONS: usize = 40;
+/// From one question of each to the next.
+const ROUND: Duration = Duration::from_millis(25);
 
 async fn open(
     registrar: &[SocketAddr],

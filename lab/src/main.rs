@@ -5,6 +5,8 @@
 //!   ask     one question after the other, one line for each answer
 //!   load    as fast as the registrar can: questions or registrations per second
 //!   bad     messages that are wrong in every way, and the errors that come back
+//!   raw     bytes as they are
+//!   echo    a server that knows nothing of pools, and talk, its client
 //!   crowd   associations that say nothing, come and go, or never read
 //! ```
 #![forbid(unsafe_code)]
@@ -20,7 +22,11 @@ mod client;
 #[cfg(target_os = "linux")]
 mod crowd;
 #[cfg(target_os = "linux")]
+mod echo;
+#[cfg(target_os = "linux")]
 mod load;
+#[cfg(target_os = "linux")]
+mod raw;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::io::Result<()> {
@@ -37,6 +43,12 @@ fn main() -> std::io::Result<()> {
         Bad(bad::Arguments),
         /// Opens associations that are of no use.
         Crowd(crowd::Arguments),
+        /// Sends bytes as they are.
+        Raw(raw::Arguments),
+        /// A server of echoes, without pools.
+        Echo(echo::ServerArguments),
+        /// Its client.
+        Talk(echo::Arguments),
     }
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -44,6 +56,9 @@ fn main() -> std::io::Result<()> {
         Command::Ask(arguments) => runtime.block_on(ask::run(arguments)),
         Command::Load(arguments) => runtime.block_on(load::run(arguments)),
         Command::Bad(arguments) => runtime.block_on(bad::run(arguments)),
+        Command::Echo(arguments) => runtime.block_on(echo::serve(arguments)),
+        Command::Talk(arguments) => runtime.block_on(echo::talk(arguments)),
+        Command::Raw(arguments) => runtime.block_on(raw::run(arguments)),
         Command::Crowd(arguments) => runtime.block_on(crowd::run(arguments)),
     }
 }
