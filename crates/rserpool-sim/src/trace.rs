@@ -83,7 +83,7 @@ impl Trace {
 }
 
 /// A time as traces show it: seconds with six digits.
-pub(crate) fn seconds(at: u64) -> impl fmt::Display {
+pub fn seconds(at: u64) -> impl fmt::Display {
     fmt::from_fn(move |f| write!(f, "{:4}.{:06}", at / 1_000_000, at % 1_000_000))
 }
 

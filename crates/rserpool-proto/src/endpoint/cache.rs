@@ -199,6 +199,16 @@ impl Cache {
         pool
     }
 
+    /// How many things it remembers.
+    #[cfg(feature = "testing")]
+    pub(super) fn kept(&self) -> usize {
+        let of_pool = |pool: &Pool| {
+            let answer = pool.answer.as_ref().map_or(0, |answer| answer.elements.len());
+            answer + pool.others.len() + pool.aside.len()
+        };
+        self.uses.len() + self.pools.values().map(of_pool).sum::<usize>()
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         assert_eq!(self.pools.len(), self.uses.len());

@@ -159,6 +159,12 @@ impl ServerHunt {
         }
     }
 
+    /// How many things it remembers.
+    #[cfg(feature = "testing")]
+    pub(super) fn kept(&self) -> usize {
+        self.candidates.len() + self.attempts.len()
+    }
+
     /// The association to the home registrar, suspected or not.
     pub(super) fn home(&self) -> Option<AssociationId> {
         self.home.as_ref().map(|home| home.assoc)

@@ -208,6 +208,23 @@ impl Registrar {
         &self.handlespace
     }
 
+    /// How many things it remembers and queues, the handlespace left out: what must be bounded.
+    #[cfg(feature = "testing")]
+    pub fn kept(&self) -> usize {
+        let held = self.associations.values().map(|known| known.elements.len());
+        self.associations.len()
+            + held.sum::<usize>()
+            + self.supervised.len()
+            + self.timers.len()
+            + self.outputs.len()
+            + self.peers.len()
+            + self.contacts.len()
+            + self.attempts.len()
+            + self.takeovers.len()
+            + self.rehoming.len()
+            + self.calls.len()
+    }
+
     /// How often things have happened since the start.
     pub fn counters(&self) -> Counters {
         self.counters

@@ -229,6 +229,7 @@ impl World {
                 continue;
             }
             let now = self.local(id);
+            self.check_kept(id);
             let since = self.oracle.reach.working_since(id);
             let worked = since.map_or(0, |since| self.now.saturating_sub(since));
             let verdict = match (&self.nodes[id].machine, self.oracle.models.get_mut(id)) {
@@ -241,6 +242,28 @@ impl World {
             self.judge(id, verdict);
         }
         self.check_absences();
+    }
+
+    /// I8: what a machine remembers is bounded by what there is.
+    fn check_kept(&mut self, id: NodeId) {
+        let node = &self.nodes[id];
+        let associations = node.conns.len();
+        let (kept, most) = match &node.machine {
+            Machine::Registrar(machine) => {
+                let elements = machine.handlespace().element_count();
+                (machine.kept(), 4 * (associations + elements) + 16 * self.nodes.len())
+            }
+            Machine::Element(machine) => (machine.kept(), 64),
+            Machine::User(machine) => {
+                // Everything in the answers, remembered and set aside, and the requests of a while.
+                let requests = self.oracle.user(id).map_or(0, |model| model.waiting());
+                (machine.kept(), 8 * requests + 16 * self.nodes.len() + 256)
+            }
+            Machine::Hostile(_) | Machine::None => return,
+        };
+        if kept > most {
+            self.violate("I8", Some(id), format!("remembers {kept} things, and should {most}"));
+        }
     }
 
     /// The state that a message meets, in a word.

@@ -371,7 +371,7 @@ impl RegistrarModel {
         let handlespace = machine.handlespace();
         // I5: what is kept incrementally is what it would be anew.
         if catch_unwind(AssertUnwindSafe(|| handlespace.check())).is_err() {
-            return Err(("I5", "contradicts itself: see the panic".to_owned()));
+            return Err(("I5", "contradicts itself".to_owned()));
         }
         let mut sum = 0u64;
         for (pool, _, element) in handlespace.table(None, None) {

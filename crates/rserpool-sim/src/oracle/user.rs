@@ -40,6 +40,11 @@ impl UserModel {
         self.aside.clear();
     }
 
+    /// Requests without answer.
+    pub(super) fn waiting(&self) -> usize {
+        self.requests.len()
+    }
+
     pub(super) fn asked(&mut self, now: Instant, request: u64, exclude: &[PeId]) {
         self.requests.insert(request, (now, exclude.to_vec()));
     }

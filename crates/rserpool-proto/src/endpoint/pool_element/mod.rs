@@ -153,6 +153,12 @@ impl PoolElement {
         self.id
     }
 
+    /// How many things it remembers and queues, the handlespace left out: what must be bounded.
+    #[cfg(feature = "testing")]
+    pub fn kept(&self) -> usize {
+        self.visitors.len() + self.waiting.len() + self.outputs.len() + self.hunt.kept()
+    }
+
     /// What has become of it.
     pub fn state(&self) -> State {
         match self.goal {

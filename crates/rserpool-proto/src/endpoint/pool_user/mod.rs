@@ -94,6 +94,18 @@ impl PoolUser {
         user
     }
 
+    /// How many things it remembers and queues, the handlespace left out: what must be bounded.
+    #[cfg(feature = "testing")]
+    pub fn kept(&self) -> usize {
+        self.cache.kept()
+            + self.questions.len()
+            + self.questions.waiting()
+            + self.sent.len()
+            + self.reports.len()
+            + self.outputs.len()
+            + self.hunt.kept()
+    }
+
     /// Its home registrar, if it has one.
     pub fn home(&self) -> Option<&Locator> {
         self.hunt.trusted_home().and_then(|_| self.hunt.home_locator())
