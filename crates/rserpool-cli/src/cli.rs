@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::logging::LogFlags;
 use crate::signals::Stop;
-use crate::{demo, element, generate, list, proxy, registrar, resolve, watch};
+use crate::{demo, element, generate, list, proxy, registrar, resolve, sim, watch};
 use clap::{Parser, Subcommand};
 
 /// Reliable Server Pooling: pools of servers, found by name, supervised, failed over.
@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Watch(watch::Args),
     /// Show it all at work in one process
     Demo(demo::Args),
+    // Described where its flags are.
+    Sim(sim::Args),
     /// Write a completion script for a shell to stdout
     #[command(hide = true)]
     Completions(generate::CompletionsArgs),
@@ -74,6 +76,7 @@ impl Command {
             Self::List(args) => args.run(stop).await,
             Self::Watch(args) => args.run(stop).await,
             Self::Demo(args) => args.run(stop).await,
+            Self::Sim(args) => args.run(),
             Self::Completions(args) => args.run(),
             Self::Man(args) => args.run(),
         }

@@ -4,7 +4,7 @@
 //! cli       what can be asked for      args      flags that several commands share
 //! registrar, element, proxy            the roles that run until they are told to stop
 //! resolve, list, watch                 questions
-//! demo                                 all of it in one process
+//! demo, sim                            all of it in one process; all of it in a simulated world
 //! output, logging, failure, signals    data to stdout, talk to stderr, exit codes, a clean end
 //! ```
 //!
@@ -27,6 +27,7 @@ mod refusal;
 mod registrar;
 mod resolve;
 mod signals;
+mod sim;
 mod units;
 mod view;
 mod watch;

@@ -1,0 +1,236 @@
+//! Plays the simulator's seeds and scripts: `rserpool sim`.
+
+use crate::failure::Failure;
+use crate::output;
+use rserpool_sim::run::{Runner, Summary};
+use rserpool_sim::swarm::{Outcome, Plan};
+use rserpool_sim::{chart, minimise, script, trace};
+use serde_json::json;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Run the registrars, elements and users of this program through the worst days of a simulated world
+///
+/// A seed decides everything: who there is, what breaks when, and every bit of chance. The same seed
+/// is the same run, so that a failure is a number. Nothing outside the process is touched.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The first seed
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// How many seeds, one after the other
+    #[arg(long, value_name = "N", conflicts_with_all = ["trace", "svg"])]
+    count: Option<u64>,
+    /// Begin no seed after so many minutes
+    #[arg(long, value_name = "N")]
+    minutes: Option<u64>,
+    /// Show everything that happens as a message sequence chart
+    #[arg(long)]
+    trace: bool,
+    /// Show no more than the last lines of it
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    lines: usize,
+    /// Draw the chart into a file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Spend no time on leaving out what a failure does not need
+    #[arg(long)]
+    whole: bool,
+    /// Play this scenario script instead of seeds
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "count", "minutes"])]
+    script: Vec<PathBuf>,
+    /// Write what the scripts show below their commands
+    #[arg(long, requires = "script")]
+    record: bool,
+    #[command(flatten)]
+    output: output::OutputFlags,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  rserpool sim --count 100
+      a hundred worlds; prints one line for each seed that fails, and what led to it
+
+  rserpool sim --seed 7 --trace --lines 200
+      the end of seed 7, message by message
+
+  rserpool sim --script sim/scripts/registration.txt --svg registration.svg
+      plays a scenario and draws it";
+
+/// Lines shown of a failure.
+const CONTEXT: usize = 60;
+/// Time spent on making a failure smaller.
+const MINIMISING: Duration = Duration::from_secs(60);
+
+impl Args {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        if !self.script.is_empty() {
+            return self.play_scripts();
+        }
+        match self.count {
+            None if self.minutes.is_none() => self.run_one(),
+            _ => self.run_many(),
+        }
+    }
+
+    fn run_one(self) -> Result<(), Failure> {
+        let wanted = self.trace || self.svg.is_some();
+        let plan = Plan::draw(self.seed);
+        let outcome = plan.run(if wanted { self.lines } else { 0 });
+        self.show_chart(&outcome.names, &outcome.lines)?;
+        let (stats, print) = (&outcome.stats, outcome.fingerprint);
+        if self.output.json {
+            output::print_json(&json!({
+                "seed": self.seed,
+                "timers": plan.preset.to_string(),
+                "fingerprint": format!("{print:016x}"),
+                "messages": stats.messages,
+                "faults": stats.faults,
+                "violation": outcome.violation.as_ref().map(ToString::to_string),
+            }))?;
+        } else if outcome.violation.is_none() {
+            output::print(format_args!(
+                "seed={} timers={} nodes={} messages={} faults={} fingerprint={print:016x}\n",
+                self.seed,
+                plan.preset,
+                plan.members().count(),
+                stats.messages,
+                stats.faults,
+            ))?;
+        }
+        self.report(self.seed, &outcome)
+    }
+
+    fn run_many(self) -> Result<(), Failure> {
+        let minutes = self.minutes.map(|minutes| Duration::from_secs(60 * minutes));
+        let runner =
+            Runner { deadline: minutes.map(|time| Instant::now() + time), ..Runner::new() };
+        let end = self.count.map_or(u64::MAX, |count| self.seed.saturating_add(count));
+        let summary = runner.run(self.seed..end, |seed, outcome| {
+            if let Some(violation) = &outcome.violation {
+                output::talk(format_args!("seed={seed} commit={} {violation}", commit()));
+            }
+        });
+        if self.output.json {
+            output::print_json(&summary_json(self.seed, &summary))?;
+        } else {
+            output::print(summary_text(self.seed, &summary))?;
+        }
+        match summary.failed.first() {
+            Some((seed, outcome)) => self.report(*seed, outcome),
+            None => Ok(()),
+        }
+    }
+
+    /// Says how a failure is played again, and what led to it.
+    fn report(&self, seed: u64, outcome: &Outcome) -> Result<(), Failure> {
+        let Some(violation) = &outcome.violation else { return Ok(()) };
+        let plan = Plan::draw(seed);
+        let smaller = match self.whole {
+            true => plan,
+            false => minimise::minimise(&plan, violation, MINIMISING),
+        };
+        let again = smaller.run(CONTEXT);
+        let mut text = format!("{} nodes, faults:\n", smaller.members().count());
+        for fault in &smaller.faults {
+            let at = trace::seconds(fault.at);
+            let lasts = Duration::from_micros(fault.lasts);
+            let _ = writeln!(text, "{at}  {:?} for {lasts:?}", fault.kind);
+        }
+        text.push_str(&trace::text(&again.names, &again.lines));
+        output::talk(text);
+        Err(Failure::failed(format!("seed={seed} commit={} {violation}", commit())))
+    }
+
+    fn play_scripts(self) -> Result<(), Failure> {
+        let mut changed = Vec::new();
+        for path in &self.script {
+            let failed = |error| Failure::failed(format!("{}: {error}", path.display()));
+            let same = script::check(path, self.record).map_err(failed)?;
+            let text = std::fs::read_to_string(path).map_err(|error| failed(error.into()))?;
+            let recording = script::play(script::split(&text).0).map_err(failed)?;
+            if self.trace || self.svg.is_some() {
+                self.show_chart(&recording.names, &recording.lines)?;
+            } else {
+                output::print(recording.text())?;
+            }
+            if !same {
+                changed.push(path.display().to_string());
+            }
+        }
+        match changed.is_empty() || self.record {
+            true => Ok(()),
+            false => Err(Failure::failed(format!("not what was recorded: {}", changed.join(", ")))
+                .next("with --record it is written; read the difference before it is kept")),
+        }
+    }
+
+    fn show_chart(&self, names: &[String], lines: &[trace::Line]) -> Result<(), Failure> {
+        if self.trace {
+            output::print(chart::text(names, lines))?;
+        }
+        if let Some(path) = &self.svg {
+            std::fs::write(path, chart::svg(names, lines)).map_err(|error| {
+                Failure::failed(format!("cannot write {}: {error}", path.display()))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn summary_json(first: u64, summary: &Summary) -> serde_json::Value {
+    let stats = &summary.stats;
+    json!({
+        "first": first,
+        "last": summary.next.saturating_sub(1),
+        "seeds": summary.seeds,
+        "commit": commit(),
+        "messages": stats.messages,
+        "messages_per_second_and_core": summary.rate().round(),
+        "faults": stats.faults,
+        "answers": stats.answers,
+        "simulated_seconds": stats.simulated / 1_000_000,
+        "longest_absence_seconds": stats.longest_absence as f64 / 1e6,
+        "pairs": stats.coverage.len(),
+        "failed": summary.failed.iter().map(|(seed, _)| *seed).collect::<Vec<_>>(),
+    })
+}
+
+fn summary_text(first: u64, summary: &Summary) -> String {
+    let stats = &summary.stats;
+    let mut text = format!("{}\n\n", stats.coverage);
+    let last = summary.next.saturating_sub(1);
+    let days = stats.simulated as f64 / 86_400e6;
+    let _ = writeln!(text, "seeds {first} to {last}, {} failed", summary.failed.len());
+    let _ = writeln!(
+        text,
+        "{} messages, {:.0} per second and core; {days:.1} days simulated",
+        stats.messages,
+        summary.rate()
+    );
+    let absent = stats.longest_absence as f64 / 1e6;
+    let _ = writeln!(
+        text,
+        "{} faults, {} answers compared, {} message and state pairs met, longest absence {absent} s",
+        stats.faults,
+        stats.answers,
+        stats.coverage.len()
+    );
+    text
+}
+
+/// What was built: as the environment says, or git, or the version.
+fn commit() -> String {
+    if let Ok(commit) = std::env::var("RSERPOOL_COMMIT") {
+        return commit;
+    }
+    let git = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
+    let commit = git.ok().filter(|git| git.status.success());
+    match commit.and_then(|git| String::from_utf8(git.stdout).ok()) {
+        Some(commit) => commit.trim().to_owned(),
+        None => concat!("v", env!("CARGO_PKG_VERSION")).to_owned(),
+    }
+}
