@@ -12,6 +12,7 @@ mod directions;
 mod e2e;
 mod fuzz;
 mod lab;
+mod sim;
 mod steps;
 
 use clap::Parser;
@@ -29,6 +30,8 @@ enum Task {
     Lab(lab::Arguments),
     /// Runs the fuzz targets and writes what they executed to docs/FUZZING.md.
     Fuzz(fuzz::Arguments),
+    /// Runs the simulator and writes what it did to docs/SIMULATION.md.
+    Sim(sim::Arguments),
     /// Measures; prints a table and leaves JSON in target/bench.
     Bench(bench::Arguments),
 }
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Task::E2e(arguments) => e2e::run(&arguments),
         Task::Lab(arguments) => lab::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Sim(arguments) => sim::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
     };
     match passed {
