@@ -4,7 +4,7 @@ use super::Slot;
 use super::sums::{handle_key, handle_words};
 use crate::id::{PeId, PoolHandle};
 use crate::planted::planted;
-use crate::policy::{Dice, Policy, PolicyNumber, PolicyTable, Seat};
+use crate::policy::{Dice, Policy, PolicyNumber, PolicyParameter, PolicyTable, Seat};
 use crate::wire::transport::{Transport, TransportUse};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -28,6 +28,8 @@ pub struct Pool {
     /// What its handle adds to digests.
     pub(super) key: u64,
     number: PolicyNumber,
+    /// How many words its policy has, if it is known.
+    policy_words: Option<usize>,
     transport_kind: Discriminant<Transport>,
     transport_use: TransportUse,
     /// Orders all elements but the suspect ones.
@@ -88,6 +90,13 @@ impl Pool {
         self.transport_kind == mem::discriminant(transport)
     }
 
+    /// Whether a parameter of the pool's policy has the words that the policy calls for; `None` if
+    /// the policy is not known.
+    pub(super) fn takes_words(&self, parameter: &PolicyParameter) -> Option<bool> {
+        let words = parameter.words().map(<[u32]>::len);
+        self.policy_words.map(|expected| words == Some(expected))
+    }
+
     pub(super) fn new(
         handle: PoolHandle,
         number: PolicyNumber,
@@ -99,6 +108,7 @@ impl Pool {
             key: handle_key(&handle),
             handle,
             number,
+            policy_words: policies.by_number(number).map(|kind| kind.words.len()),
             transport_kind: mem::discriminant(transport),
             transport_use: use_of(transport),
             policy: (policies.answering(number).create)(),

@@ -106,23 +106,25 @@ impl Handlespace {
         mut element: PoolElement,
         lease: Option<Duration>,
     ) -> Result<Change, RegistrationError> {
-        // Rule 5: invalid values.
-        if !self.config.policies.accepts(&element.policy) {
-            return Err(RegistrationError::InvalidPolicy { policy: element.policy });
+        let pool_index = self.pools.find(handle.as_bytes());
+        let pool = pool_index.map(|pool| self.pools.get(pool));
+        if let Some(pool) = pool {
+            // Rules 2 and 3: the same tests for new and for known elements.
+            self.check_consistency(pool, &element)?;
         }
+        // Rule 5: invalid values.
         let max = self.config.max_handle_len;
         if handle.as_bytes().len() > max {
             return Err(RegistrationError::HandleTooLong { handle: handle.clone(), max });
         }
-        let pool_index = self.pools.find(handle.as_bytes());
-        let slot = pool_index.and_then(|pool| self.elements.find(pool, element.id));
-        if let Some(pool) = pool_index {
-            // Rules 2 and 3: the same tests for new and for known elements.
-            self.check_consistency(self.pools.get(pool), &element)?;
+        let words = pool.and_then(|pool| pool.takes_words(&element.policy));
+        if !words.unwrap_or_else(|| self.config.policies.accepts(&element.policy)) {
+            return Err(RegistrationError::InvalidPolicy { policy: element.policy });
         }
+        let slot = pool_index.and_then(|pool| self.elements.find(pool, element.id));
         if slot.is_none() {
             // Rule 5: lack of resources.
-            self.check_room(pool_index.map(|pool| self.pools.get(pool)))?;
+            self.check_room(pool)?;
         }
         let buried = self.tombstones.get(now, handle, element.id);
         let known = slot.and_then(|slot| self.elements.get(slot)?.stamp());

@@ -14,16 +14,19 @@ impl Dice {
     }
 
     /// 32 random bits.
+    #[inline]
     pub fn bits32(&mut self) -> u32 {
         self.0.next_u32()
     }
 
     /// 64 random bits.
+    #[inline]
     pub fn bits64(&mut self) -> u64 {
         self.0.next_u64()
     }
 
     /// One of the numbers below `bound`, each as likely; 0 if there are none.
+    #[inline]
     pub fn below32(&mut self, bound: u32) -> u32 {
         // Multiply and shift; the few products that would favour some results are drawn again.
         let mut product = u64::from(self.bits32()) * u64::from(bound);
@@ -36,7 +39,20 @@ impl Dice {
         (product >> 32) as u32
     }
 
+    /// As [`Dice::below32`], and 32 random bits in the same draw.
+    #[inline]
+    pub fn below32_and_bits(&mut self, bound: u32) -> (u32, u32) {
+        loop {
+            let bits = self.bits64();
+            let product = (bits >> 32) * u64::from(bound);
+            if product as u32 >= bound || product as u32 >= bound.wrapping_neg() % bound.max(1) {
+                return ((product >> 32) as u32, bits as u32);
+            }
+        }
+    }
+
     /// One of the numbers below `bound`, each as likely; 0 if there are none.
+    #[inline]
     pub fn below64(&mut self, bound: u64) -> u64 {
         let mut product = u128::from(self.bits64()) * u128::from(bound);
         if (product as u64) < bound {
@@ -56,8 +72,9 @@ mod tests {
     #[test]
     fn draws_stay_below_their_bound_and_reach_all_of_it() {
         let mut dice = Dice::new([7; 32]);
-        let mut seen = [[0u32; 5]; 2];
+        let mut seen = [[0u32; 5]; 3];
         for _ in 0..10_000 {
+            seen[2][dice.below32_and_bits(5).0 as usize] += 1;
             seen[0][dice.below32(5) as usize] += 1;
             seen[1][usize::try_from(dice.below64(5)).unwrap()] += 1;
         }

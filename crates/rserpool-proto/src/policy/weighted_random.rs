@@ -3,7 +3,8 @@
 //!
 //! Elements are kept by the number of bits of their weight. A draw picks a class by its sum of
 //! weights, then members of it at random until one accepts, each with the probability weight /
-//! 2^bits, which is at least a half. So a draw, and any change, takes constant time.
+//! highest weight of the class, which is at least a half. So a draw, and any change, takes constant
+//! time.
 
 use super::{Dice, Policy, Seat};
 use crate::grow::{push, reach};
@@ -42,6 +43,8 @@ struct Weighted {
 #[derive(Debug)]
 struct Class {
     bits: u32,
+    /// No member weighs more; not lowered while the class lasts.
+    ceiling: u32,
     sum: u64,
     members: Vec<Member>,
 }
@@ -84,11 +87,12 @@ impl Weighted {
         let at = at.unwrap_or(self.classes.len());
         if self.classes.get(at).is_none_or(|class| class.bits != bits) {
             self.classes.reserve_exact(1);
-            self.classes.insert(at, Class { bits, sum: 0, members: Vec::new() });
+            self.classes.insert(at, Class { bits, ceiling: 0, sum: 0, members: Vec::new() });
         }
         let class = &mut self.classes[at];
         let index = class.members.len();
         self.places[seat as usize] = Place { weight, index: index as u32 };
+        class.ceiling = class.ceiling.max(weight);
         class.sum += u64::from(weight);
         self.total += u64::from(weight);
         push(&mut class.members, Member { seat, weight });
@@ -118,7 +122,10 @@ impl Weighted {
     fn draw(&self, dice: &mut Dice) -> Member {
         let mut class = &self.classes[0];
         if self.classes.len() > 1 {
-            let mut mark = dice.below64(self.total);
+            let mut mark = match u32::try_from(self.total) {
+                Ok(total) => u64::from(dice.below32(total)),
+                Err(_) => dice.below64(self.total),
+            };
             for candidate in &self.classes {
                 class = candidate;
                 if mark < candidate.sum {
@@ -128,8 +135,10 @@ impl Weighted {
             }
         }
         loop {
-            let member = class.members[dice.below32(class.members.len() as u32) as usize];
-            if dice.bits32() >> (u32::BITS - class.bits) < member.weight {
+            let (index, die) = dice.below32_and_bits(class.members.len() as u32);
+            let member = class.members[index as usize];
+            // Exact to 2^-32: the probability is weight / ceiling.
+            if (u64::from(die) * u64::from(class.ceiling)) >> 32 < u64::from(member.weight) {
                 return member;
             }
         }
@@ -201,6 +210,7 @@ impl Policy for Weighted {
                 let place = self.places[member.seat as usize];
                 assert_eq!((place.weight, place.index as usize), (member.weight, index));
                 assert_eq!(u32::BITS - member.weight.leading_zeros(), class.bits);
+                assert!(member.weight <= class.ceiling);
             }
         }
         assert!(self.classes.is_sorted_by(|a, b| a.bits > b.bits));
