@@ -44,6 +44,8 @@ struct Leaf {
     entries: Vec<Entry>,
     /// Entries before it have been taken.
     start: usize,
+    /// How many entries have left; only where they are not in order, until they are put in order.
+    dead: usize,
     /// Whether the entries are in order.
     sorted: bool,
     bound: u64,
@@ -182,7 +184,8 @@ impl Ranking {
             let leaf = &mut self.leaves[bound.leaf as usize];
             leaf.bound = bound.key;
             for entry in &mut leaf.entries[leaf.start..] {
-                entry.key -= by;
+                // Those that have left may be lower.
+                entry.key = entry.key.saturating_sub(by);
             }
         }
     }
@@ -223,7 +226,7 @@ impl Ranking {
     /// Makes room for a key in the full leaf at a place; returns where the key goes now.
     fn make_room(&mut self, place: usize, key: u64) -> usize {
         let leaf = &mut self.leaves[self.bounds[place].leaf as usize];
-        if leaf.start > 0 {
+        if leaf.start + leaf.dead > 0 {
             leaf.compact();
             return place;
         }
@@ -237,7 +240,7 @@ impl Ranking {
         for entry in &upper {
             self.leaf_of[entry.seat as usize] = id;
         }
-        self.leaves[id as usize] = Leaf { entries: upper, start: 0, sorted, bound };
+        self.leaves[id as usize] = Leaf { entries: upper, start: 0, dead: 0, sorted, bound };
         self.bounds.insert(place + 1, Bound { key: bound, leaf: id });
         if key >= bound { place + 1 } else { place }
     }
@@ -255,8 +258,11 @@ impl Ranking {
         let leaf = &mut self.leaves[leaf_id as usize];
         if index == leaf.start {
             leaf.start += 1;
-        } else {
+        } else if leaf.sorted {
             leaf.entries.remove(index);
+        } else {
+            leaf.entries[index].seat = NOWHERE;
+            leaf.dead += 1;
         }
         // Looking for a neighbour to merge with is not worth while at every step down.
         let len = leaf.len();
@@ -291,14 +297,15 @@ impl Ranking {
         if place == self.first || together > MERGED {
             return;
         }
-        let upper = mem::take(&mut self.leaves[right as usize]);
-        for entry in &upper.entries[upper.start..] {
+        let mut upper = mem::take(&mut self.leaves[right as usize]);
+        upper.compact();
+        for entry in &upper.entries {
             self.leaf_of[entry.seat as usize] = left;
         }
         let leaf = &mut self.leaves[left as usize];
         leaf.compact();
         leaf.sorted &= upper.sorted;
-        leaf.entries.extend_from_slice(&upper.entries[upper.start..]);
+        leaf.entries.extend_from_slice(&upper.entries);
         self.bounds.remove(place + 1);
         self.free.push(right);
     }
@@ -309,6 +316,7 @@ impl Ranking {
         let leaf = &mut self.leaves[leaf_id as usize];
         leaf.entries.clear();
         leaf.start = 0;
+        leaf.dead = 0;
         leaf.sorted = true;
         if self.bounds.len() - self.first == 1 {
             return;
@@ -344,7 +352,10 @@ impl Ranking {
             let next = self.bounds.get(place + 1).map_or(u64::MAX, |next| next.key);
             let entries = &leaf.entries[leaf.start..];
             assert!(!leaf.sorted || entries.is_sorted_by_key(|entry| entry.key));
-            for entry in entries {
+            assert!(!leaf.sorted || leaf.dead == 0);
+            let entries: Vec<_> = entries.iter().filter(|entry| entry.seat != NOWHERE).collect();
+            assert_eq!(leaf.len(), entries.len());
+            for entry in &entries {
                 let (key, seat) = (entry.key, entry.seat);
                 assert!(key >= bound.key, "{key} before its leaf");
                 assert!(key <= next, "{key} behind its leaf");
@@ -362,10 +373,15 @@ impl Ranking {
 
 impl Leaf {
     fn len(&self) -> usize {
-        self.entries.len() - self.start
+        self.entries.len() - self.start - self.dead
     }
 
     fn insert(&mut self, entry: Entry, keep_sorted: bool) {
+        let gone = self.start + self.dead;
+        if self.entries.len() == self.entries.capacity() && gone > self.entries.len() / 2 {
+            // Small pools are many: theirs does not grow for what is gone.
+            self.compact();
+        }
         let entries = &self.entries[self.start..];
         if self.sorted && entries.last().is_some_and(|last| last.key > entry.key) {
             if keep_sorted {
@@ -380,16 +396,21 @@ impl Leaf {
 
     fn sort(&mut self) {
         if !self.sorted {
+            self.compact();
             // Stable: equals stay in the order they came.
-            self.entries[self.start..].sort_by_key(|entry| entry.key);
+            self.entries.sort_by_key(|entry| entry.key);
             self.sorted = true;
         }
     }
 
-    /// Drops the entries that have been taken.
+    /// Drops the entries that have been taken or have left.
     fn compact(&mut self) {
         self.entries.drain(..self.start);
         self.start = 0;
+        if self.dead > 0 {
+            self.entries.retain(|entry| entry.seat != NOWHERE);
+            self.dead = 0;
+        }
     }
 
     /// Moves about half of a full leaf to `upper`, to make room for `key`; returns the lowest key
