@@ -99,7 +99,8 @@ impl Registrar {
     }
 
     pub(super) fn request_table(&mut self, assoc: AssociationId, own_only: bool) {
-        let capabilities = Some(super::CAPABILITIES);
+        // A stranger such as rsplib takes the request for invalid if anything is in it.
+        let capabilities = self.capabilities_towards(assoc);
         let body = Body::HandleTableRequest { own_only, capabilities };
         let receiver = self.associations.get(&assoc).and_then(|known| known.peer);
         self.transmit_enrp(assoc, receiver.unwrap_or_default(), body);

@@ -4,8 +4,8 @@
 //!   | type (1) | flags (1) | message length (2) | server id (4), in two of them | parameters |
 //! ```
 //!
-//! Parameters are accepted in any order and written in that of the RFC, extensions after them,
-//! unknown ones last.
+//! Parameters are accepted in any order and written in that of the RFC, unknown ones last;
+//! extensions before them in requests, after them in answers.
 
 mod codec;
 mod resolution_response;

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Parameters are accepted in any order where the order means nothing (in a table the handle comes
-//! before its elements) and written in that of the RFC, extensions after them, unknown ones last.
+//! before its elements) and written in that of the RFC, unknown ones last; extensions
+//! before them in requests and presences, after them in answers.
 
 mod codec;
 mod table_response;

@@ -348,20 +348,22 @@ impl Body {
         }
     }
 
-    /// Fields and parameters in the order of the RFC.
+    /// Fields and parameters in the order of the RFC. Extensions of requests stand before them:
+    /// rsplib skips what it does not know in front of a parameter it waits for, but takes a message
+    /// for invalid that goes on after the last.
     fn encode(&self, writer: &mut Writer<'_>) {
         match self {
             Self::Registration { handle, element, capabilities } => {
+                encode_capabilities(*capabilities, writer);
                 handle.encode(writer);
                 element.encode(writer);
-                encode_capabilities(*capabilities, writer);
             }
             Self::Deregistration { handle, id, stamp } => {
-                handle.encode(writer);
-                id.encode(writer);
                 if let Some(stamp) = stamp {
                     stamp.encode(writer);
                 }
+                handle.encode(writer);
+                id.encode(writer);
             }
             Self::RegistrationResponse { rejected: _, handle, id, errors, capabilities } => {
                 handle.encode(writer);
@@ -375,11 +377,11 @@ impl Body {
                 encode_errors(errors, writer);
             }
             Self::HandleResolution { subscribe: _, handle, items, capabilities } => {
+                encode_capabilities(*capabilities, writer);
                 handle.encode(writer);
                 if let Some(items) = items {
                     encode_u32(kind::HANDLE_RESOLUTION_OPTION, *items, writer);
                 }
-                encode_capabilities(*capabilities, writer);
             }
             Self::HandleResolutionResponse(response) => response.encode(writer),
             Self::EndpointKeepAlive { home: _, server, handle, id } => {

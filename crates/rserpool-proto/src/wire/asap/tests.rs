@@ -57,6 +57,16 @@ fn a_registration_has_a_pool_handle_and_a_pool_element() {
 }
 
 #[test]
+fn extensions_of_requests_stand_where_rsplib_skips_them() {
+    // It takes a message for invalid that goes on after the last parameter it knows.
+    let mut bytes = Vec::new();
+    let capabilities = Some(Capabilities(3));
+    let body = Body::Registration { handle: handle(), element: Box::new(element(1)), capabilities };
+    Message::from(body).encode(&mut bytes).unwrap();
+    assert_eq!(bytes[4..12], hex!("9501 0008 00000003"));
+}
+
+#[test]
 fn a_deregistration_has_a_pool_handle_and_a_pe_identifier() {
     // RFC 5352 §2.2.2; the stamp is ours.
     both_ways(
@@ -65,8 +75,8 @@ fn a_deregistration_has_a_pool_handle_and_a_pe_identifier() {
     );
     both_ways(
         &hex!(
-            "02 00 0024  0009 0008 4563686f  000e 0008 00000021
-               9502 0010 0000000000000007 00000001"
+            "02 00 0024  9502 0010 0000000000000007 00000001
+               0009 0008 4563686f  000e 0008 00000021"
         ),
         Body::Deregistration {
             handle: handle(),
@@ -131,7 +141,7 @@ fn a_handle_resolution_has_the_s_bit_and_as_extension_the_number_of_items() {
         },
     );
     both_ways(
-        &hex!("05 00 001c  0009 0008 4563686f  803f 0008 ffffffff  9501 0008 00000003"),
+        &hex!("05 00 001c  9501 0008 00000003  0009 0008 4563686f  803f 0008 ffffffff"),
         Body::HandleResolution {
             subscribe: false,
             handle: handle(),

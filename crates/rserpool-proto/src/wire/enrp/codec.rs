@@ -262,17 +262,18 @@ impl Body {
     fn encode(&self, writer: &mut Writer<'_>) {
         match self {
             Self::Presence { reply_required: _, checksum, server, digest, capabilities } => {
-                if let Some(checksum) = checksum {
-                    encode_checksum(*checksum, writer);
-                }
-                if let Some(server) = server {
-                    server.encode(writer);
-                }
+                // In front, as rsplib wants it: see ASAP's.
                 if let Some(digest) = digest {
                     encode_digest(*digest, writer);
                 }
                 if let Some(capabilities) = capabilities {
                     capabilities.encode(writer);
+                }
+                if let Some(checksum) = checksum {
+                    encode_checksum(*checksum, writer);
+                }
+                if let Some(server) = server {
+                    server.encode(writer);
                 }
             }
             Self::HandleTableRequest { own_only: _, capabilities } => {
