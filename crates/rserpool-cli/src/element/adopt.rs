@@ -8,8 +8,8 @@
 //! ```
 
 use super::check::{Check, Verdict};
-use super::drain;
 use super::health::{Change, Health};
+use super::service::Service;
 use super::supervise::{self, Backoff, Server, StopSignal};
 use crate::failure::Failure;
 use crate::refusal::Refusal;
@@ -19,7 +19,6 @@ use rserpool::driver::Network;
 use rserpool::proto::endpoint::pool_element::{Event, PoolElementConfig, State};
 use std::ffi::OsString;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -32,7 +31,7 @@ pub(super) struct Plan {
     pub(super) element: PoolElementConfig,
     pub(super) network: Network,
     /// Where the server is looked at.
-    pub(super) server: SocketAddr,
+    pub(super) server: Service,
     pub(super) check: Check,
     /// From the start of one look to that of the next.
     pub(super) interval: Duration,
@@ -132,10 +131,10 @@ impl Adoption {
 
     /// With a server there already, its own would end at once, and we would have adopted another.
     async fn refuse_to_start_a_second_server(&self) -> Result<(), Failure> {
-        let server = self.plan.server;
-        if Check::Tcp.look(server, self.plan.timeout).await == Verdict::Healthy {
+        let server = &self.plan.server;
+        if Check::Connect.look(server, self.plan.timeout).await == Verdict::Healthy {
             return Err(Failure::failed(format!("another server listens at {server} already"))
-                .next("stop it, give --tcp another port, or leave the command out to adopt it"));
+                .next("stop it, give it another port, or leave the command out to adopt it"));
         }
         Ok(())
     }
@@ -238,7 +237,7 @@ impl Adoption {
         let was_in_pool = is_registered || (self.was_registered && self.health.is_up());
         self.leave().await;
         if was_in_pool {
-            let drained = drain(self.plan.server, self.plan.settle, self.plan.drain);
+            let drained = drain(&self.plan.server, self.plan.settle, self.plan.drain);
             tokio::select! {
                 () = drained => {}
                 status = ended(&mut self.server) => {
@@ -256,12 +255,12 @@ impl Adoption {
 
 /// Waits until users have forgotten the server and its connections have ended, but no longer than
 /// `limit`.
-async fn drain(server: SocketAddr, settle: Duration, limit: Duration) {
+async fn drain(server: &Service, settle: Duration, limit: Duration) {
     let deadline = Instant::now() + limit;
     info!(?settle, ?limit, "draining; again Ctrl-C or SIGTERM ends it at once");
     sleep(settle.min(limit)).await;
     loop {
-        match drain::connections(server) {
+        match server.connections() {
             Some(0) => return info!("drained: the server has no connection"),
             None => return info!("drained: this system does not show connections"),
             Some(connections) if Instant::now() >= deadline => {
@@ -300,7 +299,7 @@ async fn at(time: Option<Instant>) {
 /// Looks at the server, one after the other.
 struct Looks {
     check: Check,
-    server: SocketAddr,
+    server: Service,
     interval: Duration,
     timeout: Duration,
     /// When the next one begins.
@@ -313,7 +312,7 @@ impl Looks {
     fn new(plan: &Plan) -> Self {
         Self {
             check: plan.check.clone(),
-            server: plan.server,
+            server: plan.server.clone(),
             interval: plan.interval,
             timeout: plan.timeout,
             due: Instant::now(),
@@ -332,10 +331,10 @@ impl Looks {
             sleep_until(self.due).await;
             self.due = Instant::now() + self.interval;
         }
-        let (check, server, timeout) = (&self.check, self.server, self.timeout);
+        let (check, server, timeout) = (&self.check, &self.server, self.timeout);
         let look = self.look.get_or_insert_with(|| {
-            let check = check.clone();
-            Box::pin(async move { check.look(server, timeout).await })
+            let (check, server) = (check.clone(), server.clone());
+            Box::pin(async move { check.look(&server, timeout).await })
         });
         let verdict = look.await;
         self.look = None;

@@ -1,7 +1,7 @@
 //! One look at a server: is it well?
 //!
 //! ```text
-//!   tcp           connect                 accepted               healthy
+//!   connect       connect, by TCP or SCTP accepted               healthy
 //!   http:/path    GET /path               2xx or 3xx             healthy
 //!   command:...   run it by /bin/sh       exit code 0            healthy
 //!                                         refused, reset, other  failed
@@ -10,7 +10,10 @@
 //!
 //! What follows from it is decided in [`super::health`].
 
+use super::service::{Protocol, Service};
+use crate::failure::Failure;
 use hyper_util::rt::TokioIo;
+use rserpool::driver::{is_sctp_available, probe_sctp};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fmt;
 use std::io;
@@ -24,7 +27,7 @@ use tokio::net::TcpStream;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Check {
     /// Connect. A stopped process still accepts: its kernel does.
-    Tcp,
+    Connect,
     /// Ask for a page by HTTP/1.1, each time on a connection of its own.
     Http {
         /// Path and query.
@@ -49,21 +52,51 @@ pub(crate) enum Verdict {
 }
 
 impl Check {
+    /// Whether it can tell anything of such a server here.
+    pub(super) fn suits(&self, server: &Service) -> Result<(), Failure> {
+        match (self, server.protocol) {
+            (Self::Command { .. }, _) | (_, Protocol::Tcp) => Ok(()),
+            (Self::Http { .. }, protocol) => Err(Failure::usage(format!(
+                "--check {self} asks over TCP, and the server is reached by --{protocol}"
+            ))
+            .next("use --check command:LINE, with a command that asks it")),
+            (Self::Connect, Protocol::Udp) => {
+                Err(Failure::usage("whether a server is well cannot be seen by UDP alone")
+                    .next("add --check command:LINE, with a command that asks it"))
+            }
+            (Self::Connect, Protocol::Sctp) if !is_sctp_available() => {
+                Err(Failure::failed("this host has no SCTP: the server cannot be looked at")
+                    .next("load the kernel's module, `modprobe sctp`, or use --check command:LINE"))
+            }
+            (Self::Connect, Protocol::Sctp) => Ok(()),
+        }
+    }
+
     /// Looks once, for at most `timeout`.
-    pub(crate) async fn look(&self, server: SocketAddr, timeout: Duration) -> Verdict {
+    pub(crate) async fn look(&self, server: &Service, timeout: Duration) -> Verdict {
         let look = async {
-            match self {
-                Self::Tcp => {
-                    connect(server).await.map_or_else(|verdict| verdict, |_| Verdict::Healthy)
-                }
-                Self::Http { path } => get(server, path).await,
-                Self::Command { line } => run(line).await,
+            match (self, server.protocol) {
+                (Self::Connect, Protocol::Sctp) => associate(server).await,
+                (Self::Connect, Protocol::Udp) => Verdict::Unclear("UDP has no connections".into()),
+                (Self::Connect, Protocol::Tcp) => connect(server.primary())
+                    .await
+                    .map_or_else(|verdict| verdict, |_| Verdict::Healthy),
+                (Self::Http { path }, _) => get(server.primary(), path).await,
+                (Self::Command { line }, _) => run(line).await,
             }
         };
         match tokio::time::timeout(timeout, look).await {
             Ok(verdict) => verdict,
             Err(_) => Verdict::Unclear(format!("no answer within {timeout:?}")),
         }
+    }
+}
+
+async fn associate(server: &Service) -> Verdict {
+    let addresses: Vec<SocketAddr> = server.socket_addrs().collect();
+    match probe_sctp(&addresses).await {
+        Ok(()) => Verdict::Healthy,
+        Err(error) => verdict_of(&error, "connect"),
     }
 }
 
@@ -180,8 +213,9 @@ impl FromStr for Check {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "tcp" {
-            return Ok(Self::Tcp);
+        // The first two say what it comes to for the server's own transport.
+        if matches!(text, "tcp" | "sctp" | "connect") {
+            return Ok(Self::Connect);
         }
         if let Some(path) = text.strip_prefix("http:") {
             return match path.parse::<hyper::http::uri::PathAndQuery>() {
@@ -196,7 +230,7 @@ impl FromStr for Check {
         match text.strip_prefix("command:").map(str::trim) {
             Some("") => Err("`command:` wants a command after it".into()),
             Some(line) => Ok(Self::Command { line: line.into() }),
-            None => Err(format!("`{text}` is none of `tcp`, `http:/path` and `command:LINE`")),
+            None => Err(format!("`{text}` is none of `connect`, `http:/path` and `command:LINE`")),
         }
     }
 }
@@ -204,7 +238,7 @@ impl FromStr for Check {
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp => f.write_str("tcp"),
+            Self::Connect => f.write_str("connect"),
             Self::Http { path } => write!(f, "http:{path}"),
             Self::Command { line } => write!(f, "command:{line}"),
         }
@@ -214,11 +248,16 @@ impl fmt::Display for Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rserpool::proto::machine::Locator;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     const LONG: Duration = Duration::from_secs(10);
     const SHORT: Duration = Duration::from_millis(50);
+
+    fn tcp(address: SocketAddr) -> Service {
+        Service::new(Protocol::Tcp, Locator::tcp(address)).unwrap()
+    }
 
     async fn listener() -> (TcpListener, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -247,7 +286,7 @@ mod tests {
 
     #[test]
     fn checks_print_as_they_are_written() {
-        for text in ["tcp", "http:/health?x=1", "command:test -e /ok"] {
+        for text in ["connect", "http:/health?x=1", "command:test -e /ok"] {
             assert_eq!(text.parse::<Check>().unwrap().to_string(), text);
         }
         for wrong in ["", "udp", "http:", "http:health", "http:/a b", "http://host/", "command: "] {
@@ -258,13 +297,13 @@ mod tests {
     #[tokio::test]
     async fn a_listening_server_is_healthy_and_a_closed_port_has_failed() {
         let (_listener, address) = listener().await;
-        assert_eq!(Check::Tcp.look(address, LONG).await, Verdict::Healthy);
+        assert_eq!(Check::Connect.look(&tcp(address), LONG).await, Verdict::Healthy);
         // A port that nobody else can take, and that nobody listens on.
         let taken = tokio::net::TcpSocket::new_v4().unwrap();
         taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = taken.local_addr().unwrap();
-        for check in [Check::Tcp, http()] {
-            let verdict = check.look(address, LONG).await;
+        for check in [Check::Connect, http()] {
+            let verdict = check.look(&tcp(address), LONG).await;
             assert!(matches!(verdict, Verdict::Failed(_)), "{verdict:?}");
         }
     }
@@ -281,7 +320,7 @@ mod tests {
             ("SSH-2.0-OpenSSH\r\n", false),
             ("", false),
         ] {
-            let verdict = http().look(answering(answer).await, LONG).await;
+            let verdict = http().look(&tcp(answering(answer).await), LONG).await;
             assert_eq!(verdict == Verdict::Healthy, healthy, "{answer:?} {verdict:?}");
             assert_eq!(matches!(verdict, Verdict::Failed(_)), !healthy, "{answer:?} {verdict:?}");
         }
@@ -291,18 +330,18 @@ mod tests {
     #[tokio::test]
     async fn a_mute_server_passes_the_tcp_check_and_is_unclear_by_http() {
         let (_listener, address) = listener().await;
-        assert_eq!(Check::Tcp.look(address, LONG).await, Verdict::Healthy);
-        assert!(matches!(http().look(address, SHORT).await, Verdict::Unclear(_)));
+        assert_eq!(Check::Connect.look(&tcp(address), LONG).await, Verdict::Healthy);
+        assert!(matches!(http().look(&tcp(address), SHORT).await, Verdict::Unclear(_)));
     }
 
     #[tokio::test]
     async fn a_command_is_judged_by_its_exit_code_and_ends_with_its_time() {
         let (_listener, address) = listener().await;
         let check = |line: &str| Check::Command { line: line.into() };
-        assert_eq!(check("true").look(address, LONG).await, Verdict::Healthy);
-        assert!(matches!(check("exit 3").look(address, LONG).await, Verdict::Failed(_)));
+        assert_eq!(check("true").look(&tcp(address), LONG).await, Verdict::Healthy);
+        assert!(matches!(check("exit 3").look(&tcp(address), LONG).await, Verdict::Failed(_)));
         // The time that the shell's child would take is far longer than the test.
-        let endless = check("sleep 1000; true").look(address, SHORT).await;
+        let endless = check("sleep 1000; true").look(&tcp(address), SHORT).await;
         assert!(matches!(endless, Verdict::Unclear(_)));
     }
 }

@@ -1,4 +1,5 @@
-//! Whether a server still has connections, as Linux shows it in `/proc/net/tcp` and `tcp6`.
+//! Whether a server still has connections, as Linux shows it in `/proc/net/tcp`, `tcp6` and
+//! `sctp/assocs`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -8,6 +9,34 @@ pub(crate) fn connections(server: SocketAddr) -> Option<usize> {
     let texts: Vec<String> =
         tables.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
     (!texts.is_empty()).then(|| texts.iter().map(|text| count(text, server)).sum())
+}
+
+/// SCTP associations that a server at `addresses` has now; `None` where the system does not show it.
+pub(crate) fn associations(addresses: &[SocketAddr]) -> Option<usize> {
+    let table = std::fs::read_to_string("/proc/net/sctp/assocs").ok()?;
+    Some(count_associations(&table, addresses))
+}
+
+/// Lines of the table whose port is the server's, as well as one of the addresses before the arrow,
+/// and that are established, or about to be closed by the server.
+fn count_associations(table: &str, addresses: &[SocketAddr]) -> usize {
+    const ESTABLISHED: &str = "3";
+    const SHUTDOWN_PENDING: &str = "4";
+    let is_servers = |line: &&str| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (state, port) = (fields.get(4), fields.get(11).and_then(|port| port.parse().ok()));
+        let local = fields.iter().skip(13).take_while(|field| **field != "<->");
+        let mut local = local.filter_map(|ip| ip.trim_start_matches('*').parse::<IpAddr>().ok());
+        matches!(state, Some(&(ESTABLISHED | SHUTDOWN_PENDING)))
+            && local.any(|ip| {
+                addresses.iter().any(|server| {
+                    Some(server.port()) == port
+                        && (server.ip().is_unspecified()
+                            || server.ip().to_canonical() == ip.to_canonical())
+                })
+            })
+    };
+    table.lines().skip(1).filter(is_servers).count()
 }
 
 /// Lines of a table whose local end is the server's and that it still works on: established, or
@@ -76,6 +105,22 @@ mod tests {
             00000000000000000000000001000000:1F91 00000000000000000000000001000000:D431 01\n";
         assert_eq!(count(mapped, "127.0.0.1:8081".parse().unwrap()), 1);
         assert_eq!(count(mapped, "[::1]:8081".parse().unwrap()), 1);
+    }
+
+    #[test]
+    fn only_established_associations_of_the_server_count() {
+        let table = "\
+ ASSOC     SOCK   STY SST ST HBKT ASSOC-ID TX_QUEUE RX_QUEUE UID INODE LPORT RPORT LADDRS <-> RADDRS
+4aec6c21   5fd361 2   1   3  0       5        0        0       0    76 57335  7  127.0.0.1 <-> *127.0.0.1 127.0.0.2
+21300ab7  8369b91 0   10  3  0       6        0        0       0    62 7  57335  127.0.0.1 127.0.0.2 <-> *127.0.0.1
+21300ab8  8369b91 0   10  5  0       7        0        0       0    62 7  57336  127.0.0.1 <-> *127.0.0.1
+";
+        let count = |text: &str| {
+            count_associations(table, &[text.parse().unwrap(), "10.0.0.1:7".parse().unwrap()])
+        };
+        assert_eq!(count("127.0.0.2:7"), 1);
+        assert_eq!(count("0.0.0.0:7"), 1);
+        assert_eq!((count("127.0.0.3:7"), count("127.0.0.1:8")), (0, 0));
     }
 
     #[cfg(target_os = "linux")]

@@ -1,6 +1,7 @@
 //! Makes an unmodified server an element of a pool: `rserpool element`.
 //!
 //! ```text
+//!   service   where the server is
 //!   check     one look at the server             health     what follows from looks
 //!   supervise starts, restarts, stops it         drain      whether it has connections
 //!   adopt     all of it together: joins the pool while the server is well, leaves it otherwise
@@ -10,6 +11,7 @@ mod adopt;
 mod check;
 mod drain;
 mod health;
+mod service;
 mod supervise;
 
 use crate::args::{RegistrarFlags, TimerFlags};
@@ -21,10 +23,10 @@ use adopt::{Adoption, Plan};
 use check::Check;
 use rserpool::proto::endpoint::pool_element::{Health, PoolElementConfig};
 use rserpool::proto::id::{PeId, PoolHandle};
+use rserpool::proto::machine::Locator;
 use rserpool::proto::timers::{ElementTimers, Preset, RegistrarTimers, UserTimers};
-use rserpool::proto::wire::transport::Transport;
+use service::{Protocol, Service};
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use supervise::StopSignal;
 
@@ -41,12 +43,11 @@ use supervise::StopSignal;
 pub(crate) struct Args {
     /// Which pool
     pool: PoolHandle,
-    /// Where the server listens
-    #[arg(long, value_name = "ADDR", value_parser = address)]
-    tcp: SocketAddr,
-    /// Where users reach it, if that is somewhere else [default: as --tcp]
-    #[arg(long, value_name = "ADDR", value_parser = address)]
-    advertise: Option<SocketAddr>,
+    #[command(flatten)]
+    service: ServiceFlags,
+    /// Where users reach it, if that is somewhere else [default: where it listens]
+    #[arg(long, value_name = "ADDR", value_parser = service::place)]
+    advertise: Option<Locator>,
     /// Identifier in the pool, such as 0x1234abcd [default: drawn at the start]
     #[arg(long, value_parser = units::parse_id)]
     id: Option<u32>,
@@ -62,17 +63,45 @@ pub(crate) struct Args {
     server: ServerFlags,
 }
 
+/// Where the server is.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct ServiceFlags {
+    /// Where the server listens, if its protocol is TCP
+    #[arg(long, value_name = "ADDR", value_parser = service::place)]
+    tcp: Option<Locator>,
+    /// Where it listens, if its protocol is SCTP: ADDRESS:PORT or ADDRESS,ADDRESS:PORT
+    #[arg(long, value_name = "ADDR", value_parser = service::place)]
+    sctp: Option<Locator>,
+    /// Where it listens, if its protocol is UDP; wants `--check command:LINE`
+    #[arg(long, value_name = "ADDR", value_parser = service::place)]
+    udp: Option<Locator>,
+}
+
+impl ServiceFlags {
+    fn service(self) -> Result<Service, Failure> {
+        let Self { tcp, sctp, udp } = self;
+        let given = [(Protocol::Tcp, tcp), (Protocol::Sctp, sctp), (Protocol::Udp, udp)];
+        let mut given = given.into_iter().filter_map(|(protocol, at)| Some((protocol, at?)));
+        // The flags are a group of which one is required.
+        let (protocol, at) =
+            given.next().ok_or_else(|| Failure::usage("no --tcp, --sctp or --udp"))?;
+        Service::new(protocol, at)
+    }
+}
+
 /// How the server is looked at.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Health")]
 struct HealthFlags {
-    /// How to see that it is well: `tcp`, `http:/path` or `command:LINE`
+    /// How to see that it is well: `connect`, `http:/path` or `command:LINE` [default: `connect`]
     ///
-    /// `tcp` connects. It cannot see that a process is stopped or hangs: the system accepts
-    /// connections for it all the same. `http:/path` asks for that page and wants an answer of 200
-    /// to 399. `command:LINE` runs LINE by /bin/sh and wants exit code 0.
-    #[arg(long, value_name = "CHECK", default_value = "tcp")]
-    check: Check,
+    /// `connect` does that, by TCP or SCTP. It cannot see that a process is stopped or hangs: the
+    /// system accepts connections for it all the same. `http:/path` asks for that page over TCP and
+    /// wants an answer of 200 to 399. `command:LINE` runs LINE by /bin/sh and wants exit code 0.
+    /// UDP has nothing to connect, and no other default.
+    #[arg(long, value_name = "CHECK")]
+    check: Option<Check>,
     /// Time from one look to the next [default: 200ms; 40ms with --timers realtime]
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
     check_interval: Option<Duration>,
@@ -128,6 +157,12 @@ Examples:
       --policy weighted-random --weight 3
       one that listens on all addresses and takes three times its share
 
+  rserpool element time --sctp 10.0.0.7,10.1.0.7:13
+      one that is reached by SCTP at two addresses
+
+  rserpool element dns --udp 10.0.0.7:53 --check 'command:dig +time=1 @10.0.0.7 example.org'
+      one that is reached by UDP, where only a question shows whether it is well
+
 Ctrl-C and SIGTERM take the server out of the pool, drain and stop it; a second one does so at once.";
 
 /// Longest default time from one look to the next.
@@ -145,7 +180,10 @@ impl Args {
     }
 
     fn plan(self) -> Result<Plan, Failure> {
-        let advertised = advertised(self.tcp, self.advertise)?;
+        let service = self.service.service()?;
+        let advertised = service.advertised(self.advertise)?;
+        let check = self.health.check.unwrap_or(Check::Connect);
+        check.suits(&service)?;
         let preset = Preset::from(self.timers.timers);
         // Twice in the time that a keep-alive may take to come, so that a report is at hand.
         let RegistrarTimers { keep_alive_interval, keep_alive_timeout, .. } =
@@ -159,11 +197,8 @@ impl Args {
             return Err(Failure::usage("--check-timeout 0: no server answers in no time"));
         }
         let settle = 2 * UserTimers::preset(preset).stale_cache_value;
-        let mut element = PoolElementConfig::new(
-            self.pool,
-            Transport::Tcp(advertised),
-            self.registrars.locators()?,
-        );
+        let mut element =
+            PoolElementConfig::new(self.pool, advertised.transport(), self.registrars.locators()?);
         element.id = self.id.map(PeId);
         element.policy = self.policy.parameter()?;
         element.timers = ElementTimers::preset(preset);
@@ -171,8 +206,8 @@ impl Args {
         Ok(Plan {
             element,
             network: self.registrars.network(),
-            server: reachable(self.tcp),
-            check: self.health.check,
+            server: service.reachable(),
+            check,
             interval: interval.max(SHORTEST_CHECK_INTERVAL),
             timeout,
             settle,
@@ -185,51 +220,12 @@ impl Args {
     }
 }
 
-/// Reads an address; says what one looks like.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    match text.parse::<SocketAddr>() {
-        Ok(address) if address.port() == 0 => Err("port 0 is nowhere".into()),
-        Ok(address) => Ok(address),
-        Err(_) => Err("an address has an IP address and a port, like 127.0.0.1:8081".into()),
-    }
-}
-
-/// Where users reach a server that listens on `tcp`.
-fn advertised(tcp: SocketAddr, advertise: Option<SocketAddr>) -> Result<SocketAddr, Failure> {
-    match advertise {
-        Some(advertise) if advertise.ip().is_unspecified() => Err(Failure::usage(format!(
-            "--advertise {advertise}: nobody can connect to {}",
-            advertise.ip()
-        ))
-        .next("name the address by which users reach this machine")),
-        Some(advertise) => Ok(advertise),
-        None if tcp.ip().is_unspecified() => Err(Failure::usage(format!(
-            "--tcp {tcp} says where the server listens, but not where users reach it"
-        ))
-        .next(format!(
-            "add --advertise with the address by which users reach this machine, \
-             such as --advertise 10.0.0.7:{}",
-            tcp.port()
-        ))),
-        None => Ok(tcp),
-    }
-}
-
-/// Where the server is looked at: one that listens on all addresses listens on loopback.
-fn reachable(tcp: SocketAddr) -> SocketAddr {
-    let ip = match tcp.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, tcp.port())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
     use clap::Parser as _;
+    use rserpool::proto::wire::transport::Transport;
 
     fn plan(flags: &str) -> Result<Plan, String> {
         let words = format!("rserpool element {flags}");
@@ -243,16 +239,39 @@ mod tests {
         let plan =
             |flags| plan(flags).map(|plan| (plan.server.to_string(), plan.element.user_transport));
         let tcp = |text: &str| Transport::Tcp(text.parse().unwrap());
-        assert_eq!(plan("p --tcp 127.0.0.1:81"), Ok(("127.0.0.1:81".into(), tcp("127.0.0.1:81"))));
+        assert_eq!(
+            plan("p --tcp 127.0.0.1:81"),
+            Ok(("tcp://127.0.0.1:81".into(), tcp("127.0.0.1:81")))
+        );
         assert_eq!(
             plan("p --tcp 0.0.0.0:81 --advertise 10.0.0.7:82"),
-            Ok(("127.0.0.1:81".into(), tcp("10.0.0.7:82")))
+            Ok(("tcp://127.0.0.1:81".into(), tcp("10.0.0.7:82")))
         );
         assert!(plan("p --tcp 0.0.0.0:81").unwrap_err().contains("not where users reach it"));
         assert!(plan("p --tcp [::]:81").is_err());
         assert!(plan("p --tcp 127.0.0.1:81 --advertise 0.0.0.0:81").is_err());
         assert!(plan("p --tcp 127.0.0.1:0").is_err());
         assert!(plan("p --tcp 8081").unwrap_err().contains("like 127.0.0.1:8081"));
+    }
+
+    #[test]
+    fn a_server_has_one_transport_and_a_check_that_suits_it() {
+        let transport = |flags| plan(flags).map(|plan| plan.element.user_transport.to_string());
+        let sctp = "p --sctp 10.0.0.7,10.1.0.7:13 --check command:true";
+        assert_eq!(transport(sctp), Ok("sctp://10.0.0.7,10.1.0.7:13".into()));
+        let udp = "p --udp 10.0.0.7:53 --check command:true";
+        assert_eq!(transport(udp), Ok("udp://10.0.0.7:53".into()));
+        for wrong in [
+            "p",
+            "p --tcp 127.0.0.1:81 --udp 127.0.0.1:81",
+            "p --tcp 127.0.0.1,127.0.0.2:81",
+            "p --udp 127.0.0.1:81",
+            "p --udp 127.0.0.1:81 --check http:/",
+            "p --sctp 127.0.0.1:81 --check http:/",
+        ] {
+            assert!(plan(wrong).is_err(), "{wrong}");
+        }
+        assert!(plan("p --udp 127.0.0.1:81").unwrap_err().contains("UDP"));
     }
 
     #[test]

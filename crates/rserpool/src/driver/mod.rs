@@ -39,7 +39,7 @@ pub use clock::now;
 pub use echo::Echo;
 pub(crate) use multicast::interface_addresses;
 pub use multicast::{Announcements, RSPLIB_GROUP};
-pub use sctp::{SctpSocket, is_sctp_available, listen_sctp};
+pub use sctp::{SctpSocket, is_sctp_available, listen_sctp, probe_sctp};
 pub use socket::{BindError, listen};
 
 use crate::metrics::Metrics;

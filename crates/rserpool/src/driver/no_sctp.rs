@@ -37,6 +37,14 @@ pub fn listen_sctp(addresses: &[SocketAddr]) -> Result<SctpSocket, BindError> {
     Err(BindError { address, source: unsupported() })
 }
 
+/// Fails: there is no SCTP on this system.
+///
+/// # Errors
+/// Always.
+pub async fn probe_sctp(_: &[SocketAddr]) -> io::Result<()> {
+    Err(unsupported())
+}
+
 fn unsupported() -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, "there is no SCTP on this system")
 }

@@ -58,6 +58,24 @@ pub fn listen_sctp(addresses: &[SocketAddr]) -> Result<SctpSocket, BindError> {
     open(addresses).map_err(|source| BindError { address, source })
 }
 
+/// Opens an association with a server at these addresses, all of one port, and closes it again: there
+/// is no other way to see that a server of any protocol takes associations.
+///
+/// # Errors
+/// [`io::ErrorKind::ConnectionRefused`] if nobody listens there, and after some seconds also if nobody
+/// answers; [`io::ErrorKind::Unsupported`] if this host has no SCTP.
+///
+/// # Panics
+/// Outside a tokio runtime with time and net enabled.
+pub async fn probe_sctp(addresses: &[SocketAddr]) -> io::Result<()> {
+    let config = kernel::Config::fast_failover();
+    let association = kernel::Association::connect(addresses, &[], &config).await?;
+    // In order, so that the server has nothing to log; it takes no waiting. If it is gone already
+    // that is as well.
+    let _ = association.shutdown();
+    Ok(())
+}
+
 fn open(addresses: &[SocketAddr]) -> io::Result<SctpSocket> {
     let config = kernel::Config {
         max_message_size: MAX_FRAME_LEN,
