@@ -5,7 +5,7 @@
 //!                                                          `---> elements and users keep a list
 //! ```
 //!
-//! Nobody proves anything by multicast (RFC 5352 §9.2): others are counted, up to a bound, so that
+//! Each transport is announced in a message of its own. Nobody proves anything by multicast (RFC 5352 §9.2): others are counted, up to a bound, so that
 //! all together announce about once per T6, and nothing else follows from what they say.
 
 use super::{Registrar, Timer};
@@ -40,10 +40,14 @@ impl Registrar {
         self.heard.retain(|_, heard| now.saturating_since(*heard) < t6 * OUTDATED);
         let others = self.heard.len().min(MAX_OTHERS) as u32;
         if !self.draining && self.is_serving() {
-            let body = Body::ServerAnnounce { server: self.id, transports: transports.clone() };
-            let mut bytes = Vec::new();
-            if Message::from(body).encode(&mut bytes).is_ok() {
-                self.outputs.push_back(Output::Multicast { channel: Channel::Asap, bytes });
+            // One message each: rsplib drops one that goes on after an SCTP transport.
+            for transport in transports {
+                let transports = Vec::from([transport.clone()]);
+                let body = Body::ServerAnnounce { server: self.id, transports };
+                let mut bytes = Vec::new();
+                if Message::from(body).encode(&mut bytes).is_ok() {
+                    self.outputs.push_back(Output::Multicast { channel: Channel::Asap, bytes });
+                }
             }
         }
         // An eighth less or more, so that registrars started together do not stay so.

@@ -1027,6 +1027,23 @@ fn made_up_announcements_do_not_silence_a_registrar() {
 }
 
 #[test]
+fn each_transport_is_announced_in_a_message_of_its_own() {
+    // RFC 5352 §2.2.10 lets one message have them all; rsplib takes one of SCTP and nothing else.
+    let address: core::net::SocketAddr = "10.0.0.1:3863".parse().unwrap();
+    let all = [Transport::Sctp(SctpTransport::new(address)), Transport::Tcp(address)];
+    let announced = Some(Vec::from(all.clone()));
+    let mut scene = Scene::with(RegistrarConfig { announced, ..RegistrarConfig::default() });
+    scene.wait(Duration::from_millis(1));
+    let bodies =
+        scene.announced.iter().map(|(_, bytes)| Message::decode(bytes).unwrap().message.body);
+    let each = bodies.map(|body| match body {
+        Body::ServerAnnounce { transports, .. } => transports,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(each.collect::<Vec<_>>(), all.map(|transport| Vec::from([transport])));
+}
+
+#[test]
 fn a_registrar_announces_nothing_unless_it_is_told_where_it_is() {
     let mut scene = Scene::new();
     scene.wait(Duration::from_secs(10));
