@@ -36,6 +36,8 @@ pub(crate) struct End {
     pub(crate) state: State,
     /// When the last thing sent arrives.
     pub(crate) last_arrival: u64,
+    /// When the last thing arrives that takes longer than on a good link.
+    pub(crate) late_until: u64,
     /// Nothing arrives before this: what was held up comes first.
     pub(crate) hold: u64,
     pub(crate) stalled: VecDeque<Item>,
@@ -69,6 +71,7 @@ impl End {
             node,
             state,
             last_arrival: 0,
+            late_until: 0,
             hold: 0,
             stalled: VecDeque::new(),
             trouble: None,

@@ -286,9 +286,9 @@ impl World {
         }
     }
 
-    /// Starts the process of a node, for the first time or again.
+    /// Starts the process of a node, for the first time or again, unless it runs.
     pub(crate) fn start(&mut self, id: NodeId) {
-        if self.left_out.contains(&id) {
+        if self.left_out.contains(&id) || self.nodes[id].power == Power::On {
             return;
         }
         let now = self.local(id);

@@ -6,6 +6,7 @@ use crate::conn::{
 };
 use crate::net::NodeId;
 use crate::node::{Given, Power};
+use crate::oracle::GOOD;
 use crate::rng::Random;
 use crate::world::{Event, World};
 use rserpool_proto::id::AssociationId;
@@ -82,6 +83,9 @@ impl World {
         let end = &mut ends[from];
         let at = self.now + self.net.delay(&mut end.random, self.now, link, len);
         end.last_arrival = end.last_arrival.max(at);
+        if end.last_arrival > self.now + GOOD {
+            end.late_until = end.last_arrival;
+        }
         self.queue.push(end.last_arrival, Event::Arrive { conn, from, item });
     }
 
@@ -318,6 +322,7 @@ impl World {
             let delay = self.net.delay(&mut end.random, now, (sender, receiver), OVERHEAD);
             let at = (now + delay + end.random.below(backoff + 1)).max(end.last_arrival);
             end.last_arrival = at;
+            end.late_until = at;
             end.hold = at;
             for item in std::mem::take(&mut end.stalled) {
                 self.queue.push(at, Event::Arrive { conn, from, item });

@@ -140,7 +140,7 @@ impl World {
         let whole = since.is_some_and(|since| self.now.saturating_sub(since) > 3 * timeout);
         // What was held up on a bad link may still be on its way when the link is good again.
         let (conn, _) = end_of(holder);
-        let in_time = self.conns[conn].ends.iter().all(|end| end.last_arrival <= self.now + GOOD);
+        let in_time = self.conns[conn].ends.iter().all(|end| end.late_until + timeout < self.now);
         if answers && whole && in_time {
             let name = self.nodes[element].name.clone();
             let text = format!("removes {name}, which lives and answers");
@@ -254,4 +254,4 @@ impl World {
 }
 
 /// Latency of a good link, in microseconds: well below every keep-alive timeout.
-const GOOD: u64 = 20_000;
+pub(crate) const GOOD: u64 = 20_000;

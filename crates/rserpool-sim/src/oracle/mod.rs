@@ -20,7 +20,7 @@ use crate::net::NodeId;
 use crate::node::{Given, Machine, Role, Setup};
 use crate::world::{Violation, World};
 use liveness::Reach;
-pub(crate) use liveness::b1;
+pub(crate) use liveness::{GOOD, b1};
 use registrar::RegistrarModel;
 use rserpool_proto::id::{AssociationId, PeId, PoolHandle};
 use rserpool_proto::time::Instant;
