@@ -117,6 +117,11 @@ pub struct RegistrarTimers {
     ///
     /// 35 s / 1.4 s / 400 ms: `max_time_no_response` plus the element's T2.
     pub rehome_grace: Duration,
+    /// Longest time a registrar takes to leave: what it has not handed over by then is taken over
+    /// as if it had died.
+    ///
+    /// 10 s in all presets: 10 000 elements at `rehome_rate`.
+    pub leave_limit: Duration,
 }
 
 impl RegistrarTimers {
@@ -136,6 +141,7 @@ impl RegistrarTimers {
                 keep_alive_budget: 10_000,
                 rehome_rate: 1_000,
                 rehome_grace: ms(35_000),
+                leave_limit: ms(10_000),
             },
             Preset::Default => Self {
                 keep_alive_interval: Some(ms(400)),
@@ -149,6 +155,7 @@ impl RegistrarTimers {
                 keep_alive_budget: 10_000,
                 rehome_rate: 1_000,
                 rehome_grace: ms(1_400),
+                leave_limit: ms(10_000),
             },
             Preset::Realtime => Self {
                 keep_alive_interval: Some(ms(80)),
@@ -162,6 +169,7 @@ impl RegistrarTimers {
                 keep_alive_budget: 10_000,
                 rehome_rate: 1_000,
                 rehome_grace: ms(400),
+                leave_limit: ms(10_000),
             },
         }
     }

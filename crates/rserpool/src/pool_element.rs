@@ -345,7 +345,7 @@ impl Hosted for Host {
         }
     }
 
-    fn on_turn(&mut self) {
+    fn on_turn(&mut self) -> ControlFlow<()> {
         let (state, id, home) = (self.machine.state(), self.machine.id(), self.machine.home());
         self.status.send_if_modified(|status| {
             let changed = status.state != state || status.id != id || status.home.as_ref() != home;
@@ -358,6 +358,7 @@ impl Hosted for Host {
             // Its future may have been dropped.
             let _ = done.send(());
         }
+        ControlFlow::Continue(())
     }
 }
 

@@ -117,7 +117,7 @@ impl Registrar {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let events = broadcast::Sender::new(EVENTS);
         let metrics = Arc::<Metrics>::default();
-        let host = Host { machine, events: events.clone() };
+        let host = Host { machine, events: events.clone(), has_left: false };
         let mut driver = Driver::new(host, inbox, config.limits, metrics.clone());
         driver.set_announcements(announcements, port);
         let (asap, enrp) =
@@ -192,8 +192,11 @@ impl Registrar {
         answer.await.ok()
     }
 
-    /// Tells everybody to go elsewhere, lets connections take what is queued, for a second at most,
-    /// and closes them. Elements register with another registrar, if there is one.
+    /// Leaves: hands its elements over to the other registrars, if there are any, then sends
+    /// everybody elsewhere ([`leave_limit`] bounds it), lets connections take what is queued, for a
+    /// second at most, and closes them.
+    ///
+    /// [`leave_limit`]: crate::proto::timers::RegistrarTimers::leave_limit
     pub async fn shutdown(self) {
         // If the task is gone its runtime is being shut down.
         let _ = self.commands.send(Command::Shutdown).await;
@@ -219,6 +222,8 @@ impl fmt::Debug for Command {
 struct Host {
     machine: machine::Registrar,
     events: broadcast::Sender<Event>,
+    /// Nothing is left to be done.
+    has_left: bool,
 }
 
 impl Hosted for Host {
@@ -237,9 +242,13 @@ impl Hosted for Host {
             }
             Command::Shutdown => {
                 self.machine.drain(now);
-                ControlFlow::Break(())
+                ControlFlow::Continue(())
             }
         }
+    }
+
+    fn on_turn(&mut self) -> ControlFlow<()> {
+        if self.has_left { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn on_event(&mut self, _: Instant, event: Event) {
@@ -284,7 +293,10 @@ impl Hosted for Host {
             Event::Audited { server, swept } => {
                 info!(%server, swept, "another registrar's elements were read anew");
             }
-            Event::Drained => info!("drained"),
+            Event::Drained => {
+                info!("drained");
+                self.has_left = true;
+            }
         }
         // Nobody may be listening.
         let _ = self.events.send(event);

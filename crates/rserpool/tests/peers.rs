@@ -9,6 +9,8 @@ use rserpool::proto::wire::transport::Transport;
 use rserpool::registrar::{Config, Event};
 use rserpool::{PoolElement, PoolUser, Registrar};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -113,4 +115,67 @@ async fn a_registrar_that_leaves_hands_its_elements_over() {
         assert!(!matches!(event, Event::TakenOver { elements: 1.., .. }), "{event:?}");
     }
     drop(element);
+}
+
+#[tokio::test]
+async fn a_rolling_restart_under_load_loses_no_element_and_fails_no_resolution() {
+    let mut registrars = Vec::new();
+    for _ in 0..3 {
+        registrars.push(join(&registrars).await);
+    }
+    let places: Vec<_> = registrars.iter().map(places).collect();
+    let of_all: Vec<Locator> = places.iter().map(|(asap, _)| asap.clone()).collect();
+    let mut elements = Vec::new();
+    for port in 100..130 {
+        let address = Transport::Tcp(SocketAddr::from(([127, 0, 0, 1], port)));
+        let config = PoolElementConfig::new(pool(), address, of_all.clone());
+        let element = PoolElement::start(config).await.unwrap();
+        soon(element.registered()).await.unwrap();
+        elements.push(element);
+    }
+    for registrar in &registrars {
+        until(registrar, |machine| machine.handlespace().element_count() == 30).await;
+    }
+    let ends = Arc::new(AtomicBool::new(false));
+    let load: Vec<_> = (0..4)
+        .map(|_| {
+            let mut config = PoolUserConfig::new(of_all.clone());
+            config.timers.stale_cache_value = Duration::ZERO;
+            let (user, ends) = (PoolUser::new(config), ends.clone());
+            tokio::spawn(async move {
+                let mut answers = 0;
+                while !ends.load(Ordering::Relaxed) {
+                    let answer = user.resolve(&pool()).await.unwrap();
+                    assert_eq!(answer.elements.len(), 30, "after {answers} answers");
+                    answers += 1;
+                }
+                answers
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        let leaving = registrars.remove(0);
+        let (asap, enrp) = self::places(&leaving);
+        soon(leaving.shutdown()).await;
+        let mut config = Config { asap: vec![asap], enrp: vec![enrp], ..Config::default() };
+        config.machine.peers = registrars.iter().map(|other| other.enrp()[0].clone()).collect();
+        let restarted = Registrar::start(config).await.unwrap();
+        until(&restarted, |machine| {
+            machine.is_serving() && machine.handlespace().element_count() == 30
+        })
+        .await;
+        registrars.push(restarted);
+    }
+    ends.store(true, Ordering::Relaxed);
+    for user in load {
+        assert!(soon(user).await.unwrap() > 0);
+    }
+    for element in &elements {
+        soon(element.registered()).await.unwrap();
+    }
+}
+
+/// Where a registrar listens.
+fn places(registrar: &Registrar) -> (Locator, Locator) {
+    (registrar.asap()[0].clone(), registrar.enrp()[0].clone())
 }

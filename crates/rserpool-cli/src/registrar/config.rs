@@ -146,6 +146,7 @@ fn timers(section: &mut Section<'_>, timers: &mut RegistrarTimers, forced: Optio
     section.set("keep_alive_budget", &mut timers.keep_alive_budget, count);
     section.set("rehome_rate", &mut timers.rehome_rate, count);
     section.set("rehome_grace", &mut timers.rehome_grace, positive_duration);
+    section.set("leave_limit", &mut timers.leave_limit, positive_duration);
 
     let at_least = [
         (

@@ -39,7 +39,7 @@ impl Registrar {
         let t6 = self.config.timers.t6_server_announce;
         self.heard.retain(|_, heard| now.saturating_since(*heard) < t6 * OUTDATED);
         let others = self.heard.len().min(MAX_OTHERS) as u32;
-        if !self.draining && self.is_serving() {
+        if self.is_serving() {
             // One message each: rsplib drops one that goes on after an SCTP transport.
             for transport in transports {
                 let transports = Vec::from([transport.clone()]);

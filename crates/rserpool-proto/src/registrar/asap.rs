@@ -51,17 +51,17 @@ impl Registrar {
         handle: PoolHandle,
         element: Box<PoolElement>,
     ) {
-        if self.draining {
-            return self.refuse_registration(
-                assoc,
-                handle,
-                element.id,
-                ErrorCause::LackOfResources,
-            );
-        }
         let Some(association) = self.associations.get(&assoc) else {
             return;
         };
+        if self.is_leaving() && !self.holds(assoc, &handle, element.id) {
+            // It finds another registrar sooner than if it were refused.
+            if association.elements.is_empty() {
+                return self.disconnect(now, assoc);
+            }
+            let cause = ErrorCause::LackOfResources;
+            return self.refuse_registration(assoc, handle, element.id, cause);
+        }
         let action = Action::Register { handle: &handle, id: element.id };
         if !self.config.authority.permits(&association.identity, &action) {
             let cause = ErrorCause::SecurityConsiderations;
@@ -364,6 +364,12 @@ impl Registrar {
             Some(slot) => self.on_report(now, assoc, slot),
             None => self.ignore(assoc, Ignored::UnknownElement),
         }
+    }
+
+    /// Whether an association speaks for an element of ours.
+    fn holds(&self, assoc: AssociationId, handle: &PoolHandle, id: PeId) -> bool {
+        let slot = self.handlespace.slot(handle.as_bytes(), id);
+        slot.is_some_and(|slot| self.holder_of(slot) == Some(assoc))
     }
 
     /// How an association stands to an element: the one that holds it speaks for it, and so may

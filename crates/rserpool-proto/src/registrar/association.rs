@@ -81,6 +81,8 @@ impl Registrar {
         let channel = association.channel;
         // Elements and users are served by those who know what there is.
         let elsewhere = channel == Channel::Asap && attempt.is_none() && !self.is_serving();
+        let has_left = self.leaving.as_ref().is_some_and(|leaving| leaving.has_left);
+        let elsewhere = elsewhere || has_left;
         if elsewhere || self.associations.len() >= self.config.limits.associations {
             self.outputs.push_back(Output::Disconnect { assoc });
             if !elsewhere {

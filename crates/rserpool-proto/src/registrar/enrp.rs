@@ -77,7 +77,7 @@ impl Registrar {
     /// kept per identifier. Whoever is not in service yet draws a new one.
     fn on_own_id(&mut self, assoc: AssociationId, asks: bool) {
         self.ignore(assoc, Ignored::OwnServerId);
-        if !self.is_serving() && !self.draining {
+        if !self.is_serving() && !self.is_leaving() {
             self.draw_id();
             self.send_presence(assoc, ServerId::NONE, true);
         } else if asks {
@@ -104,7 +104,7 @@ impl Registrar {
 
     /// RFC 5353 §3.2.2.2, the mentor's side.
     fn on_list_request(&mut self, assoc: AssociationId, sender: ServerId) {
-        let rejected = !self.is_serving();
+        let rejected = !matches!(self.service, super::mentor::Service::Ready);
         let ours = self.speaks_ours(assoc);
         let listed = |(id, peer): (&ServerId, &super::peers::Peer)| {
             let transport = peer.transport.clone()?;
@@ -271,12 +271,13 @@ impl Registrar {
     /// living, and is claimed back.
     fn on_taken(&mut self, now: Instant, change: Change, unmoved: bool) {
         let holder = self.holder_of(change.slot);
-        if unmoved && holder.is_some() && !self.draining {
+        if unmoved && holder.is_some() && !self.is_leaving() {
             if let Some(change) = self.handlespace.set_home(change.slot, self.id) {
                 self.announce(&change);
             }
         } else {
             self.let_go(now, change.slot);
+            self.on_handed_over(now, holder);
         }
     }
 

@@ -105,7 +105,7 @@ pub enum Event {
         /// How many were known here that it does not have.
         swept: usize,
     },
-    /// Everybody was sent elsewhere; nothing new is accepted.
+    /// Everybody was sent elsewhere, and nobody new is accepted: it can end.
     Drained,
 }
 

@@ -55,7 +55,7 @@ impl Registrar {
 
     /// Whether elements and users are served.
     pub fn is_serving(&self) -> bool {
-        matches!(self.service, Service::Ready) && !self.draining
+        matches!(self.service, Service::Ready) && !self.is_leaving()
     }
 
     /// Somebody from the configuration answers: it is the mentor if there is none yet.

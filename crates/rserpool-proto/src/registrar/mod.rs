@@ -21,6 +21,7 @@ mod clause_tests;
 mod config;
 mod enrp;
 mod event;
+mod leave;
 mod mentor;
 #[cfg(test)]
 mod peer_tests;
@@ -48,6 +49,7 @@ use crate::wire::{self, PPID_ASAP, PPID_ENRP, TooLong};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use association::Association;
+use leave::Leaving;
 use mentor::Service;
 use peers::{Contact, ContactId, Peer};
 use rand_chacha::ChaCha12Rng;
@@ -86,7 +88,7 @@ pub struct Registrar {
     /// Other registrars that announce themselves, and when they did last; some of them.
     heard: BTreeMap<ServerId, Instant>,
     stretched: bool,
-    draining: bool,
+    leaving: Option<Leaving>,
 }
 
 /// What this implementation shows of itself: no bit has a meaning yet, the parameter itself has.
@@ -103,7 +105,7 @@ enum Timer {
     Awaited(Slot),
     /// When to call the next elements taken over.
     Rehome,
-    /// When to send the next associations away.
+    /// When to hand over or send away the next ones.
     Drain,
     /// When to look whether an association is idle.
     Idle(AssociationId),
@@ -177,7 +179,7 @@ impl Registrar {
             calls: BTreeMap::new(),
             heard: BTreeMap::new(),
             stretched: false,
-            draining: false,
+            leaving: None,
         };
         if registrar.id.is_none() {
             registrar.draw_id();

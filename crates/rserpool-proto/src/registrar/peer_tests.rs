@@ -301,6 +301,13 @@ impl World {
         }
     }
 
+    /// A registrar is told to leave.
+    fn leave(&mut self, id: u32) {
+        let now = self.now;
+        self.registrars.get_mut(&id).unwrap().drain(now);
+        self.drain(id);
+    }
+
     fn cut(&mut self, one: u32, other: u32) {
         self.cut.push((one.min(other), one.max(other)));
     }
@@ -664,10 +671,8 @@ fn a_leaving_registrar_hands_its_elements_over_before_it_goes() {
         world.element(1);
     }
     world.pass(millis(10));
-    let now = world.now;
-    world.registrars.get_mut(&1).unwrap().drain(now);
-    world.drain(1);
-    world.pass(millis(5));
+    world.leave(1);
+    world.pass(millis(20));
     assert_eq!(world.known(2).len(), 6);
     assert!(!world.homes(2).contains(&1), "{:?}", world.homes(2));
     for index in 0..6 {
@@ -680,6 +685,80 @@ fn a_leaving_registrar_hands_its_elements_over_before_it_goes() {
     assert_eq!(world.known(2).len(), 6);
     assert_eq!(world.homes(2), [2]);
     world.assert_agreed();
+}
+
+#[test]
+fn elements_are_handed_over_no_faster_than_they_can_register_elsewhere() {
+    let mut world = World::new(2);
+    for _ in 0..300 {
+        world.element(1);
+    }
+    world.pass(millis(100));
+    world.leave(1);
+    world.pass(millis(105));
+    let gone = world.known(2).iter().filter(|(_, home)| *home == 2).count();
+    assert!((90..=120).contains(&gone), "{gone} after a tenth of a second at 1000/s");
+    let stays = world.elements.iter().filter(|known| known.assoc.is_some()).count();
+    assert!((180..=220).contains(&stays), "{stays} are still connected");
+    world.pass(millis(400));
+    assert_eq!(world.seen(|event| *event == Event::Drained), 1);
+    assert!(world.elements.iter().all(|known| known.assoc.is_none()));
+    assert_eq!(world.known(2).len(), 300);
+}
+
+#[test]
+fn of_several_that_leave_at_once_nobody_hands_elements_to_another() {
+    let mut world = World::new(3);
+    for _ in 0..20 {
+        world.element(1);
+    }
+    world.pass(millis(10));
+    world.leave(2);
+    world.leave(1);
+    world.pass(millis(600));
+    assert_eq!(world.homes(3), [3], "{:?}", world.known(3));
+    assert_eq!(world.known(3).len(), 20);
+    assert_eq!(world.seen(|event| *event == Event::Drained), 2);
+}
+
+#[test]
+fn what_nobody_takes_in_time_is_taken_over_as_from_the_dead() {
+    let mut world = World::new(2);
+    for _ in 0..5 {
+        world.element(1);
+    }
+    world.pass(millis(10));
+    world.lose = |body| matches!(body, Body::HandleUpdate { takeover_suggested: true, .. });
+    world.leave(1);
+    world.pass(Duration::from_secs(9));
+    assert_eq!(world.seen(|event| *event == Event::Drained), 0);
+    assert_eq!(world.homes(2), [1]);
+    world.pass(millis(1100));
+    assert_eq!(world.seen(|event| *event == Event::Drained), 1);
+    world.kill(1, false);
+    world.pass(millis(600));
+    assert_eq!(world.known(2).len(), 5, "nobody has said that they ended");
+    assert_eq!(world.homes(2), [2]);
+}
+
+#[test]
+fn a_leaving_registrar_serves_its_elements_until_a_peer_has_them_and_takes_no_new_ones() {
+    let mut world = World::new(2);
+    let old = world.element(1);
+    world.pass(millis(10));
+    world.lose = |body| matches!(body, Body::HandleUpdate { takeover_suggested: true, .. });
+    world.leave(1);
+    world.register(old, 1);
+    let new = world.element(1);
+    world.pass(millis(10));
+    assert_eq!(world.known(2), [(0, 1)]);
+    assert!(world.elements[old].assoc.is_some());
+    assert!(world.elements[new].assoc.is_none(), "sent elsewhere");
+    // Its renewal is newer than what was offered; the next offer is as new.
+    world.lose = |_| false;
+    world.pass(millis(500));
+    assert_eq!(world.known(2), [(0, 2)]);
+    assert_eq!(world.known(1), [(0, 2)]);
 }
 
 #[test]

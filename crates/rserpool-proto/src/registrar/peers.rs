@@ -102,6 +102,7 @@ impl Registrar {
     /// When to look whether a registrar wants to be dialled.
     pub(super) fn dial(&mut self, _now: Instant, id: ContactId) {
         let attempt = AttemptId(self.next_attempt);
+        let is_leaving = self.is_leaving();
         let Some(contact) = self.contacts.get_mut(&id) else {
             return;
         };
@@ -109,7 +110,7 @@ impl Registrar {
             .server
             .and_then(|server| self.peers.get(&server))
             .is_some_and(|peer| peer.assoc.is_some());
-        if self.draining || is_connected || contact.attempt.is_some() || contact.assoc.is_some() {
+        if is_leaving || is_connected || contact.attempt.is_some() || contact.assoc.is_some() {
             return;
         }
         self.next_attempt += 1;

@@ -8,18 +8,16 @@
 //! Until it is known to live an element is still returned to users: whoever took over the dead has
 //! no reason to think that the living died with it.
 
-use super::{Event, Registrar, RemovalReason, Timer};
+use super::{Registrar, RemovalReason, Timer};
 use crate::handlespace::Slot;
 use crate::id::{AssociationId, PoolHandle, ServerId};
 use crate::machine::{AttemptId, Channel, Locator, Output, TransportKind};
 use crate::time::{Duration, Instant};
-use crate::wire::enrp::{Body, UpdateAction};
 use crate::wire::pool_element::PoolElement;
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// How often a part of what waits is taken up.
-const TICK: Duration = Duration::from_millis(10);
+pub(super) const TICK: Duration = Duration::from_millis(10);
 
 impl Registrar {
     /// Takes an element in that was another registrar's; it has to show that it lives.
@@ -42,7 +40,7 @@ impl Registrar {
         }
     }
 
-    fn per_tick(&self) -> usize {
+    pub(super) fn per_tick(&self) -> usize {
         let per_second = usize::try_from(self.config.timers.rehome_rate).unwrap_or(usize::MAX);
         (per_second / 100).max(1)
     }
@@ -129,50 +127,6 @@ impl Registrar {
             self.adopt(now, change.slot, sender);
             self.announce(&change);
         }
-    }
-
-    /// Leaves: hands every element over to a peer, in turn, and sends everybody elsewhere, spread
-    /// over time. [`Event::Drained`] says when all are gone.
-    pub fn drain(&mut self, now: Instant) {
-        if self.draining {
-            return;
-        }
-        self.draining = true;
-        let peers = self.connected_peers();
-        let slots: Vec<_> = self.supervised.keys().copied().collect();
-        for (slot, (peer, assoc, ours)) in slots.into_iter().zip(peers.iter().copied().cycle()) {
-            let Some(pool) = self.handlespace.pool_of(slot) else {
-                continue;
-            };
-            let handle = pool.handle().clone();
-            let Some(element) = self.handlespace.element_at(slot) else {
-                continue;
-            };
-            let element = Box::new(self.config.compat.parts(element, ours).to_element());
-            let (takeover_suggested, action) = (true, UpdateAction::Add);
-            let body = Body::HandleUpdate { takeover_suggested, action, handle, element };
-            self.let_go(now, slot);
-            self.transmit_enrp(assoc, peer, body);
-        }
-        self.timers.set(Timer::Drain, now);
-    }
-
-    /// When to send the next associations away.
-    pub(super) fn on_drain(&mut self, now: Instant) {
-        let leaving: Vec<AssociationId> = self
-            .associations
-            .iter()
-            .filter(|(_, known)| known.channel == Channel::Asap)
-            .map(|(assoc, _)| *assoc)
-            .take(self.per_tick())
-            .collect();
-        if leaving.is_empty() {
-            return self.emit(Event::Drained);
-        }
-        for assoc in leaving {
-            self.disconnect(now, assoc);
-        }
-        self.timers.set(Timer::Drain, now + TICK);
     }
 }
 

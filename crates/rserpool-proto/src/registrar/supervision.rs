@@ -268,11 +268,14 @@ impl Registrar {
 
     /// Nobody speaks for the element any more: whoever waited for that does.
     pub(super) fn grant_claim(&mut self, now: Instant, claim: Claim) {
-        if self.draining {
-            return self.refuse_claim(claim);
-        }
-        if !self.associations.contains_key(&claim.assoc()) {
+        let Some(association) = self.associations.get(&claim.assoc()) else {
             return;
+        };
+        if self.is_leaving() {
+            return match association.elements.is_empty() {
+                true => self.disconnect(now, claim.assoc()),
+                false => self.refuse_claim(claim),
+            };
         }
         match claim {
             Claim::Registration { assoc, handle, element } => {

@@ -80,9 +80,11 @@ pub trait Hosted: Send {
     /// Hears an event of the machine.
     fn on_event(&mut self, now: Instant, event: <Self::Machine as Machine>::Event);
 
-    /// Hears that inputs and commands were handled and the machine is drained. Does nothing unless
-    /// written otherwise.
-    fn on_turn(&mut self) {}
+    /// Hears that inputs and commands were handled and the machine is drained, and says whether to
+    /// end as after [`Hosted::on_command`]. Goes on unless written otherwise.
+    fn on_turn(&mut self) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
 }
 
 /// Bounds of a driver.
@@ -345,7 +347,9 @@ impl<H: Hosted> Driver<H> {
             }
         }
         self.flush_all();
-        self.host.on_turn();
+        if self.host.on_turn().is_break() && self.ending.is_none() {
+            self.end();
+        }
 
         if let Some(until) = self.ending
             && (self.open == 0 || until <= self.now)
