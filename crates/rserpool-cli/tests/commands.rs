@@ -293,3 +293,37 @@ fn an_interrupted_registrar_ends_in_order() {
     let status = scope.registrar.wait();
     assert_eq!((status.code(), status.signal()), (Some(0), None));
 }
+
+#[test]
+fn a_registrar_that_is_told_to_drain_has_left_when_the_command_is_back() {
+    let folder = own_folder();
+    let file = folder.join("registrar.pid");
+    let name = file.to_str().unwrap();
+    let drain = || run(&["registrar", "drain", "--pid-file", name]);
+    let none = drain();
+    assert_eq!(none.status.code(), Some(1));
+    assert!(stderr(&none).contains("no registrar runs with"), "{}", stderr(&none));
+
+    let any = "tcp://127.0.0.1:0";
+    let flags = ["registrar", "--asap", any, "--enrp", any, "--pid-file", name];
+    let mut registrar = Running::start(&flags);
+    registrar.log("registrar started");
+    let second = run(&flags);
+    assert!(stderr(&second).contains("a registrar runs with"), "{}", stderr(&second));
+    let drained = drain();
+    assert!(drained.status.success(), "{}", stderr(&drained));
+    assert_eq!(registrar.wait().code(), Some(0));
+    assert!(!file.exists());
+
+    // A file of one that died names nobody, whoever has its number now.
+    std::fs::write(&file, std::process::id().to_string()).unwrap();
+    assert!(stderr(&drain()).contains("no registrar runs with"));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// A folder of this test process.
+fn own_folder() -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("rserpool-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}

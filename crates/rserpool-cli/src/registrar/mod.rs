@@ -1,6 +1,7 @@
 //! Keeps the pools: `rserpool registrar`.
 
 mod config;
+mod drain;
 
 use crate::args::{AnnounceFlags, Timers, no_sctp};
 use crate::failure::Failure;
@@ -9,6 +10,7 @@ use crate::output;
 use crate::signals::Stop;
 use crate::units;
 use config::FileConfig;
+use drain::PidFile;
 use rserpool::Registrar;
 use rserpool::driver::BindError;
 use rserpool::proto::id::ServerId;
@@ -23,8 +25,14 @@ use std::path::PathBuf;
 /// Nothing of it is on disk: elements register again within moments of its start. Until it is told
 /// otherwise it serves this machine only, since whoever reaches it may join any pool.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = EXAMPLES,
+    after_long_help = EXAMPLES
+)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Serve elements and users here; repeat it for more than one address [default: 127.0.0.1:3863]
     ///
     /// 0.0.0.0:3863 serves other machines too, over TCP and, if this one has it, over SCTP;
@@ -56,6 +64,15 @@ pub(crate) struct Args {
     /// Say what is wrong with the file and the flags, if anything, and end
     #[arg(long)]
     check_config: bool,
+    /// Write the process id there, for `rserpool registrar drain`
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    // Described where its flags are.
+    Drain(drain::Args),
 }
 
 const EXAMPLES: &str = "\
@@ -92,12 +109,16 @@ Flags win over the file.";
 impl Args {
     /// `log` is what the flags say; the file may say the rest.
     pub(crate) async fn run(self, stop: &Stop, log: LogFlags) -> Result<(), Failure> {
+        if let Some(Command::Drain(args)) = self.command {
+            return args.run(stop).await;
+        }
         let file = self.file()?;
         let log = LogFlags {
             log_level: log.log_level.or_else(|| file.log_level.clone()),
             log_format: log.log_format.or(file.log_format),
         };
         let check_only = self.check_config;
+        let pid_file = self.pid_file.clone();
         let config = self.merged(file)?;
         if check_only {
             output::talk("no problem");
@@ -105,6 +126,7 @@ impl Args {
         }
         logging::start(&log, "info")?;
         let asap: Vec<SocketAddr> = config.asap.iter().flat_map(Locator::socket_addrs).collect();
+        let _pid_file = pid_file.as_deref().map(PidFile::write).transpose()?;
         let registrar =
             Registrar::start(config).await.map_err(|error| not_listening(&error, &asap))?;
         stop.requested().await;
