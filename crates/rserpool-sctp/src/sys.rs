@@ -354,8 +354,12 @@ thread_local! {
     });
 }
 
-/// Receives up to [`BATCH`] arrivals in order. `deliver` must not receive.
-pub(crate) fn receive(fd: BorrowedFd<'_>, mut deliver: impl FnMut(Arrival<'_>)) -> io::Result<()> {
+/// Receives up to [`BATCH`] arrivals in order and returns how many; fewer have emptied the socket.
+/// `deliver` must not receive.
+pub(crate) fn receive(
+    fd: BorrowedFd<'_>,
+    mut deliver: impl FnMut(Arrival<'_>),
+) -> io::Result<usize> {
     SCRATCH.with_borrow_mut(|scratch| {
         let info = RcvInfo::zero();
         let mut controls = [Control { length: 0, level: 0, kind: 0, info }; BATCH];
@@ -394,7 +398,7 @@ pub(crate) fn receive(fd: BorrowedFd<'_>, mut deliver: impl FnMut(Arrival<'_>)) 
                 info: known.then_some(control.info),
             });
         }
-        Ok(())
+        Ok(received)
     })
 }
 

@@ -342,7 +342,7 @@ impl<H: Hosted> Driver<H> {
             if let Some(slot) = self.listed.pop_front() {
                 self.poll_slot(slot);
             }
-            if self.is_long() {
+            if !self.listed.is_empty() && self.is_long() {
                 break;
             }
         }
