@@ -1,6 +1,6 @@
 //! A server and a client that know nothing of pools: lines, or messages, and their echo.
 
-use crate::client::{Addressed, addresses, unix_us};
+use crate::client::{ASAP, Addressed, addresses, unix_us};
 use rserpool_sctp::{Association, Config, Endpoint, Event, SendInfo};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -26,39 +26,55 @@ pub(crate) struct ServerArguments {
 
 /// Serves until it is killed.
 pub(crate) async fn serve(arguments: ServerArguments) -> io::Result<()> {
-    let sctp = async {
-        let Some(Addressed(addresses)) = &arguments.sctp else {
-            return std::future::pending().await;
-        };
-        let endpoint = Endpoint::bind(addresses, &Config::fast_failover())?;
-        loop {
-            if let Event::Message(message) = endpoint.recv().await? {
+    let ServerArguments { sctp, tcp, udp } = arguments;
+    let mut served = tokio::task::JoinSet::new();
+    if let Some(Addressed(addresses)) = sctp {
+        served.spawn(async move { serve_sctp(&addresses).await });
+    }
+    if let Some(address) = tcp {
+        served.spawn(serve_tcp(address));
+    }
+    if let Some(address) = udp {
+        served.spawn(serve_udp(address));
+    }
+    match served.join_next().await {
+        Some(ended) => ended?,
+        None => Err(io::Error::other("nothing to serve: --sctp, --tcp or --udp")),
+    }
+}
+
+/// Echoes messages, those of the ASAP control channel apart: they are for others.
+pub(crate) async fn serve_sctp(addresses: &[SocketAddr]) -> io::Result<()> {
+    let endpoint = Endpoint::bind(addresses, &Config::fast_failover())?;
+    loop {
+        match endpoint.recv().await? {
+            Event::Message(message) if message.ppid != ASAP => {
                 let info = SendInfo { stream: message.stream, ..SendInfo::ppid(message.ppid) };
                 let _ = endpoint.send(message.association, &message.data, info).await;
             }
+            _ => {}
         }
-    };
-    let tcp = async {
-        let Some(address) = arguments.tcp else { return std::future::pending().await };
-        let listener = TcpListener::bind(address).await?;
-        loop {
-            let (mut stream, _) = listener.accept().await?;
-            tokio::spawn(async move {
-                let (mut from, mut to) = stream.split();
-                let _ = tokio::io::copy(&mut from, &mut to).await;
-            });
-        }
-    };
-    let udp = async {
-        let Some(address) = arguments.udp else { return std::future::pending().await };
-        let socket = UdpSocket::bind(address).await?;
-        let mut buffer = vec![0; 65_536];
-        loop {
-            let (length, from) = socket.recv_from(&mut buffer).await?;
-            let _ = socket.send_to(buffer.get(..length).unwrap_or_default(), from).await;
-        }
-    };
-    tokio::select! { result = sctp => result, result = tcp => result, result = udp => result }
+    }
+}
+
+pub(crate) async fn serve_tcp(address: SocketAddr) -> io::Result<()> {
+    let listener = TcpListener::bind(address).await?;
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        tokio::spawn(async move {
+            let (mut from, mut to) = stream.split();
+            let _ = tokio::io::copy(&mut from, &mut to).await;
+        });
+    }
+}
+
+async fn serve_udp(address: SocketAddr) -> io::Result<()> {
+    let socket = UdpSocket::bind(address).await?;
+    let mut buffer = vec![0; 65_536];
+    loop {
+        let (length, from) = socket.recv_from(&mut buffer).await?;
+        let _ = socket.send_to(buffer.get(..length).unwrap_or_default(), from).await;
+    }
 }
 
 /// Arguments of `talk`.

@@ -7,6 +7,7 @@
 //!   bad     messages that are wrong in every way, and the errors that come back
 //!   raw     bytes as they are
 //!   echo    a server that knows nothing of pools, and talk, its client
+//!   element an echo server that is a pool element by our library, of any policy
 //!   crowd   associations that say nothing, come and go, or never read
 //! ```
 #![forbid(unsafe_code)]
@@ -23,6 +24,8 @@ mod client;
 mod crowd;
 #[cfg(target_os = "linux")]
 mod echo;
+#[cfg(target_os = "linux")]
+mod element;
 #[cfg(target_os = "linux")]
 mod load;
 #[cfg(target_os = "linux")]
@@ -47,6 +50,8 @@ fn main() -> std::io::Result<()> {
         Raw(raw::Arguments),
         /// A server of echoes, without pools.
         Echo(echo::ServerArguments),
+        /// A server of echoes that is an element of pools, by the library.
+        Element(element::Arguments),
         /// Its client.
         Talk(echo::Arguments),
     }
@@ -57,6 +62,7 @@ fn main() -> std::io::Result<()> {
         Command::Load(arguments) => runtime.block_on(load::run(arguments)),
         Command::Bad(arguments) => runtime.block_on(bad::run(arguments)),
         Command::Echo(arguments) => runtime.block_on(echo::serve(arguments)),
+        Command::Element(arguments) => runtime.block_on(element::run(arguments)),
         Command::Talk(arguments) => runtime.block_on(echo::talk(arguments)),
         Command::Raw(arguments) => runtime.block_on(raw::run(arguments)),
         Command::Crowd(arguments) => runtime.block_on(crowd::run(arguments)),

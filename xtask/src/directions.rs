@@ -10,7 +10,7 @@ const OURS: &[(&str, &[&str])] = &[
     ("rserpool", &["rserpool-proto", "rserpool-sctp"]),
     ("rserpool-sim", &["rserpool-proto"]),
     ("rserpool-cli", &["rserpool", "rserpool-sim"]),
-    ("rserpool-lab", &["rserpool-proto", "rserpool-sctp"]),
+    ("rserpool-lab", &["rserpool", "rserpool-proto", "rserpool-sctp"]),
 ];
 
 /// Everything the protocol core may pull in, directly or not, with all machines. Procedural macros
