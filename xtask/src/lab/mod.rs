@@ -120,32 +120,41 @@ struct Programs {
 
 impl Programs {
     fn build(quick: bool) -> Result<Self, Error> {
+        // In one go: built one by one they would have what they share with other features.
+        let programs = ["build", "--package", "rserpool-cli", "--package", "rserpool-lab"];
+        let programs = build(&programs, quick)?;
+        // Never optimised: `cargo test` has built it like this already.
+        let tests = ["test", "--no-run", "--package", "rserpool-sctp", "--test", "kernel"];
+        let tests = build(&tests, true)?;
+        let program = |name: &str| {
+            let found = programs.iter().find(|path| path.file_stem().is_some_and(|it| it == name));
+            found.cloned().ok_or_else(|| format!("cargo built no {name}"))
+        };
         Ok(Self {
-            rserpool: build(&["build", "--package", "rserpool-cli"], quick)?,
-            tool: build(&["build", "--package", "rserpool-lab"], quick)?,
-            // Never optimised: `cargo test` has built it like this already.
-            sctp_tests: build(
-                &["test", "--no-run", "--package", "rserpool-sctp", "--test", "kernel"],
-                true,
-            )?,
+            rserpool: program("rserpool")?,
+            tool: program("rserpool-lab")?,
+            sctp_tests: tests.into_iter().next().ok_or("cargo built no tests of SCTP")?,
         })
     }
 }
 
-/// Builds one program and says where it is.
-fn build(arguments: &[&str], quick: bool) -> Result<PathBuf, Error> {
+/// Builds programs and says where they are.
+fn build(arguments: &[&str], quick: bool) -> Result<Vec<PathBuf>, Error> {
     let mut command = cargo(arguments);
     command.args(["--locked", "--message-format=json-render-diagnostics"]);
     if !quick {
         command.arg("--release");
     }
     let output = command.stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(format!("cargo {} failed", arguments.join(" ")).into());
+    }
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
-    let executable = messages.lines().rev().find_map(|line| {
+    let executable = |line: &str| {
         let message: Value = serde_json::from_str(line).ok()?;
         Some(PathBuf::from(message["executable"].as_str()?))
-    });
-    executable.ok_or_else(|| format!("cargo {} built nothing", arguments.join(" ")).into())
+    };
+    Ok(messages.lines().filter_map(executable).collect())
 }
 
 /// Boots a machine, lets it play the scenario, and judges what it has left.
