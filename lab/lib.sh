@@ -65,7 +65,12 @@ on() { ip netns exec "$@"; }
 start() { start_with 0 "$@" </dev/null; }
 # start_with DESCRIPTOR NAME NODE COMMAND...: with that as its input.
 start_with() {
-  local input=$1 name=$2; shift 2
+  local input=$1 name=$2 before=1; shift 2
+  # A log is one program's: that of an earlier one of the same name is kept beside it.
+  if [[ -e $LAB_OUT/$name.log ]]; then
+    while [[ -e $LAB_OUT/$name.$before.log ]]; do ((before++)); done
+    mv "$LAB_OUT/$name.log" "$LAB_OUT/$name.$before.log"
+  fi
   ip netns exec "$@" <&"$input" >>"$LAB_OUT/$name.log" 2>&1 &
   PID[$name]=$!
 }

@@ -25,7 +25,6 @@ lab bad x bad 10.0.0.11:3863 EchoPool --seconds 10 --seed 2 --pause 200
 sessions=0
 while running bad; do
   # A user of the reference implementation from its beginning: it hunts, resolves, connects, gets its echo.
-  rm -f "$LAB_OUT/terminal.log"
   rsp_terminal terminal u2 r EchoPool
   began=$(now)
   until told terminal 'line 1' || (($(since "$began") > 5000)); do pause 0.02; done
