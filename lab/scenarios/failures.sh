@@ -1,0 +1,111 @@
+#!/bin/bash
+# How long it takes: elements killed, silent, hung; until the registrar forgets them, until users go on.
+#: alone, seconds=300
+LAB_CAPTURE=no
+. "$LAB/lib.sh"
+
+# What a client that asks or talks has written since a moment, in microseconds.
+lines_since() { awk -v since="$2" '!/^#/ && $1 >= since' "$LAB_OUT/$1.log"; }
+# forgotten WATCHER IDENTIFIER SINCE: milliseconds until the last answer that has it.
+forgotten() { lines_since "$1" "$3" | awk -v id="$2" -v since="$3" '$4 ~ "(^|,)" id "(,|$)" { last = $1 } END { printf "%d", last ? (last - since) / 1000 + 1 : 0 }'; }
+# outage USER SINCE: milliseconds of its longest time without an answer since then.
+outage() {
+  lines_since "$1" "$2" | awk -v last="$2" '$3 == 1 { if ($1 - last > worst) worst = $1 - last; last = $1 }
+    END { printf "%d", worst / 1000 + 0.5 }'
+}
+
+node r 11; node s1 21; node s2 22; node p 31; node u 32
+
+# Ours, with all defaults: two elements that serve echoes, the proxy, and a client of it.
+begin_ours() {
+  our_registrar registrar r
+  for n in 1 2; do lab element$n s$n element --registrar sctp://10.0.0.11:3863 --tcp 10.0.0.2$n:7 --id $((32 + n)) Pool; done
+  need within 5 "both are listed" list_is r Pool 0x21,0x22
+  start proxy p "$RSERPOOL" proxy Pool --registrar sctp://10.0.0.11:3863 --listen 0.0.0.0:8000
+  need within 5 "the proxy serves" told proxy serving
+  lab watcher observer ask 10.0.0.11:3863 Pool --every 2
+  # Like any client of a server that hangs it has to give up by itself what it has asked for.
+  lab user u talk 10.0.0.31:8000 --every 5 --patience 1000
+  pause 3
+}
+end_ours() {
+  local row=$1 since=$2 lost=$3
+  stop user; stop watcher; stop proxy
+  FORGOT=$(forgotten watcher 0x21 "$since") OUT=$(outage user "$since")
+  figure failures "$row" "ours: registrar forgets, ms" "$FORGOT"
+  figure failures "$row" "ours: user goes on, ms" "$OUT"
+  at_most "$row: lines of the user that failed" "$lost" "$(tally user failed)"
+  for name in element1 element2; do [[ ${PID[$name]:-} ]] && crash $name; done
+  stop registrar
+}
+
+# The reference implementation's, with all defaults: ping-pong servers, and its user.
+begin_theirs() {
+  rsp_registrar registrar r -loglevel=5
+  for n in 1 2; do
+    start server$n s$n stdbuf -oL rspserver $RSP_LOG -registrar=10.0.0.11:3863 -asapannounce=off -pingpong -identifier=0x2$n
+  done
+  need within 8 "both are in the pool" pool_is r PingPongPool 0x21,0x22
+  lab watcher observer ask 10.0.0.11:3863 PingPongPool --every 2
+  start user u stdbuf -oL pingpongclient $RSP_LOG -registrar=10.0.0.11:3863 -asapannounce=off -interval=5
+  within 5 "the user is answered" told user 'Ack #100 '
+  active=server1 id=0x21; talks_with u 22 && active=server2 id=0x22
+}
+# Its user writes the time of day with each answer: the longest time without one since then.
+user_wait() {
+  awk -v since="$1" -v end="$2" '
+    function seconds(us) { return (us / 1e6) % 86400 }
+    BEGIN { last = since = seconds(since) }
+    /Ack #/ { match($0, /[0-9]+:[0-9]+:[0-9.]+/); split(substr($0, RSTART, RLENGTH), t, ":")
+      now = t[1] * 3600 + t[2] * 60 + t[3]; if (now > since && now - last > worst) worst = now - last; if (now > last) last = now }
+    END { if (seconds(end) - last > 5) print "never"; else printf "%d", worst * 1000 + 0.5 }' "$LAB_OUT/user.log"
+}
+end_theirs() {
+  local row=$1 since=$2
+  OUT=$(user_wait "$since" "$(now)")
+  stop user INT; stop watcher
+  FORGOT=$(forgotten watcher $id "$since")
+  figure failures "$row" "reference: registrar forgets, ms" "$FORGOT"
+  figure failures "$row" "reference: user goes on, ms" "$OUT"
+  for name in server1 server2; do [[ ${PID[$name]:-} ]] && crash $name; done
+  stop registrar INT
+}
+
+say "killed with -9"
+begin_theirs
+since=$(now); crash $active; pause 4
+end_theirs "killed" "$since"
+their_forgot=$FORGOT their_out=$OUT
+begin_ours
+since=$(now); crash element1; pause 3
+end_ours "killed" "$since" 0
+# No slower than the reference implementation; a figure of some milliseconds is that of the scheduler, too.
+at_most "killed: the registrar forgets it" $((their_forgot + 5)) "$FORGOT" ms
+at_most "killed: the user goes on" $((their_out + 5)) "$OUT" ms
+
+say "its host silent"
+begin_ours
+since=$(now); cut s1; pause 5
+end_ours "host silent" "$since" 0
+mend s1
+at_most "silent: the registrar forgets it" 1200 "$FORGOT" ms
+at_most "silent: the user goes on" 1500 "$OUT" ms
+
+say "hung, by SIGSTOP"
+begin_ours
+since=$(now); send STOP element1; pause 5
+end_ours "hung" "$since" 1
+at_most "hung: the registrar forgets it" 1200 "$FORGOT" ms
+at_most "hung: the user goes on" 1500 "$OUT" ms
+
+[[ ${LAB_FULL:-no} == yes ]] || exit 0
+say "the reference implementation: its host silent"
+begin_theirs
+node=s${active#server}
+since=$(now); cut "$node"; pause 45
+end_theirs "host silent" "$since"
+mend "$node"
+say "and hung"
+begin_theirs
+since=$(now); send STOP $active; pause 45
+end_theirs "hung" "$since"
