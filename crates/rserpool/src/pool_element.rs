@@ -4,7 +4,7 @@ use crate::driver::{Driver, Hosted, Network, is_sctp_available};
 use crate::metrics::Metrics;
 use crate::proto::endpoint::pool_element as machine;
 use crate::proto::id::{PeId, PoolHandle};
-use crate::proto::machine::{Locator, TransportKind};
+use crate::proto::machine::{Channel, Locator, TransportKind};
 use crate::proto::time::Instant;
 use crate::proto::wire::operation_error::ErrorCause;
 use crate::proto::wire::policy::PolicyParameter;
@@ -133,7 +133,7 @@ impl PoolElement {
         };
         let mut driver = Driver::new(host, inbox, network.limits, metrics.clone());
         driver.set_local(network.local);
-        driver.set_announcements(network.announcements, None);
+        driver.add_announcements(Channel::Asap, network.announcements, None);
         tokio::spawn(driver.run());
         Ok(Self { handle, commands, events, status, metrics })
     }

@@ -4,7 +4,7 @@ use crate::driver::{Driver, Hosted, Network};
 use crate::metrics::Metrics;
 use crate::proto::endpoint::pool_user::{self as machine, RequestId};
 use crate::proto::id::{PeId, PoolHandle};
-use crate::proto::machine::Locator;
+use crate::proto::machine::{Channel, Locator};
 use crate::proto::time::Instant;
 use crate::seed::seed;
 use std::collections::BTreeMap;
@@ -92,7 +92,7 @@ impl PoolUser {
         let metrics = Arc::<Metrics>::default();
         let mut driver = Driver::new(host, inbox, network.limits, metrics.clone());
         driver.set_local(network.local);
-        driver.set_announcements(network.announcements, None);
+        driver.add_announcements(Channel::Asap, network.announcements, None);
         tokio::spawn(driver.run());
         let next_request = AtomicU64::new(0);
         Self { shared: Arc::new(Shared { registrars, next_request, events, metrics }), commands }

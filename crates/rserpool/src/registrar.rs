@@ -2,7 +2,9 @@
 
 mod listening;
 
-use crate::driver::{Announcements, BindError, Driver, Hosted, Limits, interface_addresses};
+use crate::driver::{
+    Announcements, BindError, Driver, Hosted, Limits, RSPLIB_ENRP_GROUP, interface_addresses,
+};
 use crate::metrics::Metrics;
 use crate::proto::id::ServerId;
 use crate::proto::machine::{Channel, Locator, TransportKind};
@@ -38,6 +40,9 @@ pub struct Config {
     pub limits: Limits,
     /// Where it announces itself to elements and users. Nowhere by default.
     pub announcements: Announcements,
+    /// Groups and their ports in which it tells other registrars where it is, on the same
+    /// interfaces, and finds them. Defaults to rsplib's, [`RSPLIB_ENRP_GROUP`]; none switches it off.
+    pub enrp_groups: Vec<SocketAddr>,
 }
 
 impl Default for Config {
@@ -48,6 +53,7 @@ impl Default for Config {
             machine: RegistrarConfig::default(),
             limits: Limits::default(),
             announcements: Announcements::default(),
+            enrp_groups: vec![RSPLIB_ENRP_GROUP],
         }
     }
 }
@@ -104,14 +110,16 @@ impl Registrar {
         let enrp = Sockets::open(&config.enrp)?;
         config.machine.enrp_port = enrp.listening.tcp.first().map_or(0, SocketAddr::port);
         let announcements = config.announcements;
-        // rsplib takes the source for an SCTP address.
-        let sctp = |locator: &&Locator| locator.transport == TransportKind::Sctp;
-        let all = &asap.listening.locators;
-        let port = all.iter().find(sctp).or(all.first()).map(|locator| locator.port);
+        let interfaces = announcements.interfaces.clone();
+        let among_registrars = Announcements { interfaces, groups: config.enrp_groups };
         if !announcements.interfaces.is_empty() {
             let addresses = interface_addresses(&announcements.interfaces);
             config.machine.announced = Some(asap.listening.announced(&addresses));
+            if !among_registrars.groups.is_empty() && !config.enrp.is_empty() {
+                config.machine.enrp_announced = Some(enrp.listening.announced(&addresses));
+            }
         }
+        let (asap_port, enrp_port) = (asap.listening.port(), enrp.listening.port());
         let machine = machine::Registrar::new(config.machine, seed(), crate::driver::now());
         let id = machine.id();
         let (commands, inbox) = mpsc::channel(COMMANDS);
@@ -119,7 +127,8 @@ impl Registrar {
         let metrics = Arc::<Metrics>::default();
         let host = Host { machine, events: events.clone(), has_left: false };
         let mut driver = Driver::new(host, inbox, config.limits, metrics.clone());
-        driver.set_announcements(announcements, port);
+        driver.add_announcements(Channel::Asap, announcements, asap_port);
+        driver.add_announcements(Channel::Enrp, among_registrars, enrp_port);
         let (asap, enrp) =
             (asap.serve(Channel::Asap, &mut driver), enrp.serve(Channel::Enrp, &mut driver));
         info!(server = %id, asap = %asap, enrp = %enrp, "registrar started");

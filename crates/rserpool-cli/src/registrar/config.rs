@@ -6,6 +6,7 @@
 //! peers = ["10.0.0.2:9901"]          # other registrars of the scope
 //! announce = ["eth0"]                # interfaces to announce it on; none by default
 //! announce_groups = ["239.0.0.50:3863", "[ff05::133]:3863"]
+//! enrp_groups = ["239.0.0.51:9901"]  # where registrars find each other; [] for nowhere
 //! id = "0x1234abcd"                  # drawn at the start if it is not given
 //! log_level = "info"
 //! log_format = "json"
@@ -34,6 +35,7 @@ use rserpool::proto::id::{PoolHandle, ServerId};
 use rserpool::proto::machine::Locator;
 use rserpool::proto::registrar::{AddressRule, LifeUnit, RegistrarConfig};
 use rserpool::proto::timers::{Preset, RegistrarTimers};
+use std::net::SocketAddr;
 use toml::de::DeValue;
 
 /// What the file says.
@@ -45,6 +47,8 @@ pub(crate) struct FileConfig {
     pub(crate) enrp: Option<Vec<Locator>>,
     /// Where it announces itself.
     pub(crate) announcements: Announcements,
+    /// Where registrars find each other.
+    pub(crate) enrp_groups: Option<Vec<SocketAddr>>,
     /// As `--log-level`.
     pub(crate) log_level: Option<String>,
     /// As `--log-format`.
@@ -64,6 +68,7 @@ impl FileConfig {
                 asap: root.take_list("asap", config::parsed),
                 enrp: root.take_list("enrp", config::parsed),
                 announcements: Announcements::default(),
+                enrp_groups: root.take_list("enrp_groups", |value| group(config::text(value)?)),
                 log_level: root.take("log_level", level),
                 log_format: root.take("log_format", format),
                 machine: RegistrarConfig::default(),

@@ -3,7 +3,7 @@
 mod config;
 mod drain;
 
-use crate::args::{AnnounceFlags, Timers, no_sctp};
+use crate::args::{AnnounceFlags, Timers, group, no_sctp};
 use crate::failure::Failure;
 use crate::logging::{self, LogFlags};
 use crate::output;
@@ -52,6 +52,9 @@ pub(crate) struct Args {
     peer: Vec<Locator>,
     #[command(flatten)]
     announce: AnnounceFlags,
+    /// The group and port in which registrars find each other [default: 239.0.0.51:9901]
+    #[arg(long, value_name = "ADDR", requires = "announce", value_parser = group)]
+    enrp_group: Vec<SocketAddr>,
     /// Identifier among registrars, such as 0x1234abcd [default: drawn at the start]
     #[arg(long, value_parser = units::parse_id)]
     id: Option<u32>,
@@ -82,6 +85,8 @@ Examples:
   rserpool registrar --asap sctp://10.0.0.1,10.1.0.1:3863 --asap tcp://10.0.0.1:3863
   rserpool registrar --asap 127.0.0.1:3873 --enrp 127.0.0.1:9911 \
     --peer 127.0.0.1:9901           # a second one beside the first
+  rserpool registrar --asap 10.0.0.1:3863 --enrp 10.0.0.1:9901 --announce eth0
+      found by elements, users and other registrars on that network
   rserpool registrar --config registrar.toml --check-config
 
 A file, with everything by default but what it says:
@@ -163,6 +168,12 @@ impl Args {
             }
         };
         config.announcements = self.announce.over(file.announcements);
+        if let Some(groups) = file.enrp_groups {
+            config.enrp_groups = groups;
+        }
+        if !self.enrp_group.is_empty() {
+            config.enrp_groups = self.enrp_group;
+        }
         set(&mut config.asap, self.asap, file.asap);
         set(&mut config.enrp, self.enrp, file.enrp);
         let clash = |asap: &&Locator| {

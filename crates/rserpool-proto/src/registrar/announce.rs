@@ -56,8 +56,8 @@ impl Registrar {
     }
 
     /// RFC 5352 §3.6: another registrar has announced itself.
-    pub(super) fn on_datagram(&mut self, now: Instant, channel: Channel, bytes: &[u8]) {
-        if self.config.announced.is_none() || channel != Channel::Asap {
+    pub(super) fn on_datagram(&mut self, now: Instant, bytes: &[u8]) {
+        if self.config.announced.is_none() {
             return;
         }
         let Ok(decoded) = Message::decode(bytes) else {

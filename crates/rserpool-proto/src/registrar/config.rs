@@ -34,6 +34,10 @@ pub struct RegistrarConfig {
     /// Where elements and users are told by multicast to come to: SCTP and TCP transports (RFC 5352
     /// §2.2.10). `None`, the default, announces nothing. Set by the driver.
     pub announced: Option<Vec<Transport>>,
+    /// Where other registrars are told by multicast to come to: SCTP and TCP transports, as rsplib
+    /// does; registrars that are heard so are dialled. `None`, the default, neither tells nor hears.
+    /// Set by the driver.
+    pub enrp_announced: Option<Vec<Transport>>,
     /// Whose identifier decides who takes a dead registrar over. `None`, the default, is the RFC's
     /// rule among our own and rsplib's as soon as a peer does not show our capabilities.
     pub takeover_winner: Option<TakeoverWinner>,

@@ -40,9 +40,9 @@ struct Mentor {
 }
 
 impl Registrar {
-    /// Begins to look for a mentor, or to serve if none is configured.
+    /// Begins to look for a mentor, or to serve if there is nowhere to look.
     pub(super) fn start(&mut self, now: Instant) {
-        if self.config.peers.is_empty() {
+        if self.config.peers.is_empty() && self.config.enrp_announced.is_none() {
             // RFC 5353 §3.2.2.1: alone in the scope.
             return;
         }
@@ -58,7 +58,7 @@ impl Registrar {
         matches!(self.service, Service::Ready) && !self.is_leaving()
     }
 
-    /// Somebody from the configuration answers: it is the mentor if there is none yet.
+    /// Another registrar is there: it is the mentor if there is none yet.
     pub(super) fn on_mentor_candidate(&mut self, now: Instant, assoc: AssociationId) {
         let Service::Starting(starting) = &mut self.service else {
             return;

@@ -19,6 +19,9 @@ mod authority;
 #[cfg(test)]
 mod clause_tests;
 mod config;
+mod discover;
+#[cfg(test)]
+mod discover_tests;
 mod enrp;
 mod event;
 mod leave;
@@ -49,6 +52,7 @@ use crate::wire::{self, PPID_ASAP, PPID_ENRP, TooLong};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use association::Association;
+use discover::Dials;
 use leave::Leaving;
 use mentor::Service;
 use peers::{Contact, ContactId, Peer};
@@ -87,6 +91,7 @@ pub struct Registrar {
     calls: BTreeMap<AttemptId, Call>,
     /// Other registrars that announce themselves, and when they did last; some of them.
     heard: BTreeMap<ServerId, Instant>,
+    dials: Dials,
     stretched: bool,
     leaving: Option<Leaving>,
 }
@@ -127,6 +132,8 @@ enum Timer {
     Audit(ServerId),
     /// When to announce ourselves.
     Announce,
+    /// When to tell other registrars that we are there.
+    Discover,
 }
 
 /// How often things have happened since the start.
@@ -178,6 +185,7 @@ impl Registrar {
             rehoming: VecDeque::new(),
             calls: BTreeMap::new(),
             heard: BTreeMap::new(),
+            dials: Dials::new(now),
             stretched: false,
             leaving: None,
         };
@@ -187,6 +195,7 @@ impl Registrar {
         registrar.timers.set(Timer::Heartbeat, now + registrar.config.timers.peer_heartbeat);
         registrar.start(now);
         registrar.start_announcing(now);
+        registrar.start_discovering(now);
         registrar
     }
 
@@ -295,6 +304,7 @@ impl Registrar {
                 Timer::Takeover(server) => self.on_takeover_timeout(now, server),
                 Timer::Audit(server) => self.on_audit_timeout(server),
                 Timer::Announce => self.on_announce(now),
+                Timer::Discover => self.on_discover(now),
             }
         }
     }
@@ -381,7 +391,10 @@ impl Machine for Registrar {
             Input::SendFailed { assoc } | Input::Closed { assoc, .. } => self.on_closed(now, assoc),
             Input::Received { assoc, ppid, bytes } => self.on_received(now, assoc, ppid, bytes),
             Input::Timeout => self.on_timeout(now),
-            Input::Datagram { channel, bytes, .. } => self.on_datagram(now, channel, bytes),
+            Input::Datagram { channel: Channel::Asap, bytes, .. } => self.on_datagram(now, bytes),
+            Input::Datagram { channel: Channel::Enrp, from, bytes } => {
+                self.on_presence_heard(now, from, bytes);
+            }
         }
     }
 

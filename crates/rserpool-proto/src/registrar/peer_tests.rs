@@ -20,45 +20,46 @@ use alloc::vec::Vec;
 const LATENCY: Duration = Duration::from_millis(1);
 
 /// Registrars 1, 2, ... on a network that delivers in order after a millisecond.
-struct World {
-    now: Instant,
-    registrars: BTreeMap<u32, Registrar>,
-    events: Vec<(u32, Event)>,
+pub(super) struct World {
+    pub(super) now: Instant,
+    pub(super) registrars: BTreeMap<u32, Registrar>,
+    pub(super) events: Vec<(u32, Event)>,
     /// The other end of an end of an association.
-    ends: BTreeMap<End, End>,
-    assocs: u64,
-    flying: BTreeMap<(Instant, u64), (u32, Flying)>,
-    sequence: u64,
-    elements: Vec<TestElement>,
+    pub(super) ends: BTreeMap<End, End>,
+    pub(super) assocs: u64,
+    pub(super) flying: BTreeMap<(Instant, u64), (u32, Flying)>,
+    pub(super) sequence: u64,
+    pub(super) elements: Vec<TestElement>,
     /// Pairs of hosts that do not hear each other; what they say arrives when they do.
-    cut: Vec<(u32, u32)>,
-    held: Vec<(u32, u32, Flying)>,
+    pub(super) cut: Vec<(u32, u32)>,
+    pub(super) held: Vec<(u32, u32, Flying)>,
     /// Messages of this kind are lost.
-    lose: fn(&Body) -> bool,
+    pub(super) lose: fn(&Body) -> bool,
 }
 
-type End = (u32, AssociationId);
+pub(super) type End = (u32, AssociationId);
 
 /// Hosts from here on are elements.
 const ELEMENTS: u32 = 1000;
 
 #[derive(Clone, Debug)]
-enum Flying {
+pub(super) enum Flying {
     Message { assoc: AssociationId, ppid: u32, bytes: Vec<u8> },
     Closed { assoc: AssociationId, reason: CloseReason },
     Connected(Input<'static>),
+    Datagram(Vec<u8>),
 }
 
-struct TestElement {
-    host: u32,
-    id: u32,
-    seq: u64,
-    assoc: Option<AssociationId>,
-    alive: bool,
+pub(super) struct TestElement {
+    pub(super) host: u32,
+    pub(super) id: u32,
+    pub(super) seq: u64,
+    pub(super) assoc: Option<AssociationId>,
+    pub(super) alive: bool,
 }
 
 impl World {
-    fn new(registrars: u32) -> Self {
+    pub(super) fn new(registrars: u32) -> Self {
         let mut world = Self {
             now: Instant::from_micros(5_000_000),
             registrars: BTreeMap::new(),
@@ -80,19 +81,36 @@ impl World {
         world
     }
 
-    fn start(&mut self, id: u32, peers: &[u32]) {
-        let config = RegistrarConfig {
+    pub(super) fn start(&mut self, id: u32, peers: &[u32]) {
+        self.start_with(id, peers, |_| {});
+    }
+
+    /// Starts a registrar that knows of no other and tells where it is by multicast.
+    pub(super) fn start_announced(&mut self, id: u32) {
+        self.start_with(id, &[], |config| {
+            config.enrp_announced = Some(Vec::from([Transport::Tcp(locator(id).primary())]));
+        });
+    }
+
+    pub(super) fn start_with(
+        &mut self,
+        id: u32,
+        peers: &[u32],
+        change: impl FnOnce(&mut RegistrarConfig),
+    ) {
+        let mut config = RegistrarConfig {
             id: ServerId(id),
             peers: peers.iter().map(|peer| locator(*peer)).collect(),
             enrp_port: port(id),
             ..RegistrarConfig::default()
         };
+        change(&mut config);
         let registrar = Registrar::new(config, [u8::try_from(id).unwrap(); 32], self.now);
         self.registrars.insert(id, registrar);
         self.drain(id);
     }
 
-    fn send(&mut self, from: u32, to: u32, what: Flying) {
+    pub(super) fn send(&mut self, from: u32, to: u32, what: Flying) {
         if self.cut.contains(&(from.min(to), from.max(to))) {
             self.held.push((from, to, what));
             return;
@@ -101,7 +119,7 @@ impl World {
         self.flying.insert((self.now + LATENCY, self.sequence), (to, what));
     }
 
-    fn drain(&mut self, host: u32) {
+    pub(super) fn drain(&mut self, host: u32) {
         loop {
             let Some(registrar) = self.registrars.get_mut(&host) else {
                 return;
@@ -135,19 +153,24 @@ impl World {
                     self.connect(host, server, channel, Some(attempt));
                 }
                 Output::Disconnect { assoc } => {
+                    // What was said before arrives before the end.
                     if let Some((to, assoc)) = self.ends.remove(&(host, assoc)) {
-                        self.ends.remove(&(to, assoc));
                         let reason = CloseReason::Finished;
                         self.send(host, to, Flying::Closed { assoc, reason });
                     }
                 }
                 Output::Event(event) => self.events.push((host, event)),
-                Output::Abandon { .. } | Output::Multicast { .. } => {}
+                Output::Multicast { bytes, .. } => {
+                    for to in self.registrars.keys().copied().collect::<Vec<_>>() {
+                        self.send(host, to, Flying::Datagram(bytes.clone()));
+                    }
+                }
+                Output::Abandon { .. } => {}
             }
         }
     }
 
-    fn connect(
+    pub(super) fn connect(
         &mut self,
         from: u32,
         to: u32,
@@ -171,7 +194,7 @@ impl World {
         ours
     }
 
-    fn pass(&mut self, duration: Duration) {
+    pub(super) fn pass(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {
             let due = self.registrars.values().filter_map(Machine::next_timeout).min();
@@ -202,19 +225,26 @@ impl World {
         self.registrars.values().for_each(|registrar| registrar.handlespace().check());
     }
 
-    fn input(&mut self, host: u32, input: Input<'_>) {
+    pub(super) fn input(&mut self, host: u32, input: Input<'_>) {
         if let Some(registrar) = self.registrars.get_mut(&host) {
             registrar.handle_input(self.now, input);
         }
         self.drain(host);
     }
 
-    fn deliver(&mut self, to: u32, what: &Flying) {
+    pub(super) fn deliver(&mut self, to: u32, what: &Flying) {
+        if let Flying::Closed { assoc, .. } = what {
+            self.ends.remove(&(to, *assoc));
+        }
         if to >= ELEMENTS {
             return self.deliver_to_element(to, what);
         }
         match what {
             Flying::Connected(input) => self.input(to, input.clone()),
+            Flying::Datagram(bytes) => {
+                let from = "127.0.0.9:9901".parse().unwrap();
+                self.input(to, Input::Datagram { channel: Channel::Enrp, from, bytes });
+            }
             Flying::Closed { assoc, reason } => {
                 self.input(to, Input::Closed { assoc: *assoc, reason: *reason });
             }
@@ -226,7 +256,7 @@ impl World {
         }
     }
 
-    fn deliver_to_element(&mut self, host: u32, what: &Flying) {
+    pub(super) fn deliver_to_element(&mut self, host: u32, what: &Flying) {
         let index = usize::try_from(host - ELEMENTS).unwrap();
         if !self.elements[index].alive {
             return;
@@ -245,7 +275,7 @@ impl World {
         }
     }
 
-    fn asap(&mut self, host: u32, assoc: AssociationId, body: asap::Body) {
+    pub(super) fn asap(&mut self, host: u32, assoc: AssociationId, body: asap::Body) {
         let mut bytes = Vec::new();
         asap::Message::from(body).encode(&mut bytes).unwrap();
         if let Some(&(to, assoc)) = self.ends.get(&(host, assoc)) {
@@ -254,7 +284,7 @@ impl World {
     }
 
     /// Starts an element and registers it.
-    fn element(&mut self, registrar: u32) -> usize {
+    pub(super) fn element(&mut self, registrar: u32) -> usize {
         let index = self.elements.len();
         let id = u32::try_from(index).unwrap();
         let host = ELEMENTS + id;
@@ -264,7 +294,7 @@ impl World {
     }
 
     /// Registers an element, anew if it is registered, on a new association if it has none there.
-    fn register(&mut self, index: usize, registrar: u32) {
+    pub(super) fn register(&mut self, index: usize, registrar: u32) {
         let TestElement { host, id, assoc, .. } = self.elements[index];
         let there = assoc
             .filter(|assoc| self.ends.get(&(host, *assoc)).is_some_and(|(to, _)| *to == registrar));
@@ -287,7 +317,7 @@ impl World {
     }
 
     /// A registrar dies; its peers see their connections break unless its host is gone, too.
-    fn kill(&mut self, id: u32, silently: bool) {
+    pub(super) fn kill(&mut self, id: u32, silently: bool) {
         self.registrars.remove(&id);
         let ends: Vec<_> = self.ends.keys().filter(|(host, _)| *host == id).copied().collect();
         for end in ends {
@@ -302,34 +332,34 @@ impl World {
     }
 
     /// A registrar is told to leave.
-    fn leave(&mut self, id: u32) {
+    pub(super) fn leave(&mut self, id: u32) {
         let now = self.now;
         self.registrars.get_mut(&id).unwrap().drain(now);
         self.drain(id);
     }
 
-    fn cut(&mut self, one: u32, other: u32) {
+    pub(super) fn cut(&mut self, one: u32, other: u32) {
         self.cut.push((one.min(other), one.max(other)));
     }
 
-    fn heal(&mut self) {
+    pub(super) fn heal(&mut self) {
         self.cut.clear();
         for (from, to, what) in core::mem::take(&mut self.held) {
             self.send(from, to, what);
         }
     }
 
-    fn space(&self, id: u32) -> &Handlespace {
+    pub(super) fn space(&self, id: u32) -> &Handlespace {
         self.registrars[&id].handlespace()
     }
 
     /// The elements a registrar knows, with their homes.
-    fn known(&self, id: u32) -> Vec<(u32, u32)> {
+    pub(super) fn known(&self, id: u32) -> Vec<(u32, u32)> {
         let space = self.space(id);
         space.table(None, None).map(|(_, _, known)| (known.id().0, known.home().0)).collect()
     }
 
-    fn assert_agreed(&self) {
+    pub(super) fn assert_agreed(&self) {
         let mut views: Vec<_> = self.registrars.keys().map(|id| (*id, self.known(*id))).collect();
         let (first, view) = views.remove(0);
         for (id, other) in views {
@@ -342,13 +372,13 @@ impl World {
         }
     }
 
-    fn homes(&self, id: u32) -> Vec<u32> {
+    pub(super) fn homes(&self, id: u32) -> Vec<u32> {
         let mut homes: Vec<_> = self.known(id).into_iter().map(|(_, home)| home).collect();
         homes.dedup();
         homes
     }
 
-    fn seen(&self, what: impl Fn(&Event) -> bool) -> usize {
+    pub(super) fn seen(&self, what: impl Fn(&Event) -> bool) -> usize {
         self.events.iter().filter(|(_, event)| what(event)).count()
     }
 }
@@ -357,7 +387,7 @@ fn port(id: u32) -> u16 {
     u16::try_from(9000 + id).unwrap()
 }
 
-fn locator(id: u32) -> Locator {
+pub(super) fn locator(id: u32) -> Locator {
     format!("tcp://127.0.0.1:{}", port(id)).parse().unwrap()
 }
 
@@ -365,7 +395,7 @@ fn pool() -> PoolHandle {
     PoolHandle::new("EchoPool").unwrap()
 }
 
-fn millis(millis: u64) -> Duration {
+pub(super) fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 

@@ -45,13 +45,36 @@ pub(super) struct Peer {
 #[derive(Debug)]
 pub(super) struct Contact {
     to: Locator,
-    /// From the configuration: dialled for ever.
-    fixed: bool,
+    origin: Origin,
     /// Who answers there, once known.
     server: Option<ServerId>,
     attempt: Option<AttemptId>,
     assoc: Option<AssociationId>,
     backoff: Duration,
+}
+
+/// Where an address is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// From the configuration: dialled for ever.
+    Config,
+    /// From a peer's list, or of a peer.
+    Peers,
+    /// Heard by multicast, from whomever.
+    Multicast,
+    /// Our own, whoever named it: dialled no more.
+    Ourselves,
+}
+
+impl Contact {
+    fn is_stranger(&self) -> bool {
+        self.origin == Origin::Multicast && self.server.is_none()
+    }
+
+    /// Whether an address is this one.
+    pub(super) fn is_at(&self, to: &Locator) -> bool {
+        self.to.meets(to)
+    }
 }
 
 /// Names a [`Contact`].
@@ -67,7 +90,7 @@ impl Registrar {
     /// Dials everybody in the configuration.
     pub(super) fn dial_fixed(&mut self, now: Instant) {
         for to in self.config.peers.clone() {
-            let contact = self.add_contact(to, true);
+            let contact = self.add_contact(to, Origin::Config);
             self.dial(now, contact);
         }
     }
@@ -85,16 +108,32 @@ impl Registrar {
             return;
         };
         if self.contacts.values().all(|contact| contact.to != to) {
-            let contact = self.add_contact(to, false);
+            let contact = self.add_contact(to, Origin::Peers);
             self.dial(now, contact);
         }
     }
 
-    fn add_contact(&mut self, to: Locator, fixed: bool) -> ContactId {
+    /// Dials an address that was heard by multicast.
+    pub(super) fn dial_heard(&mut self, now: Instant, to: Locator) {
+        let contact = self.add_contact(to, Origin::Multicast);
+        self.dial(now, contact);
+    }
+
+    /// How many addresses were heard by multicast of which nobody is known.
+    pub(super) fn strangers(&self) -> usize {
+        self.contacts.values().filter(|contact| contact.is_stranger()).count()
+    }
+
+    /// Whether the other end of an association is known by multicast only, and has not spoken.
+    pub(super) fn is_stranger(&self, assoc: AssociationId) -> bool {
+        self.contacts.values().any(|known| known.assoc == Some(assoc) && known.is_stranger())
+    }
+
+    fn add_contact(&mut self, to: Locator, origin: Origin) -> ContactId {
         let id = ContactId(self.next_contact);
         self.next_contact += 1;
         let contact =
-            Contact { to, fixed, server: None, attempt: None, assoc: None, backoff: FIRST_PAUSE };
+            Contact { to, origin, server: None, attempt: None, assoc: None, backoff: FIRST_PAUSE };
         self.contacts.insert(id, contact);
         id
     }
@@ -110,7 +149,13 @@ impl Registrar {
             .server
             .and_then(|server| self.peers.get(&server))
             .is_some_and(|peer| peer.assoc.is_some());
-        if is_leaving || is_connected || contact.attempt.is_some() || contact.assoc.is_some() {
+        let is_ours = contact.origin == Origin::Ourselves;
+        if is_leaving
+            || is_ours
+            || is_connected
+            || contact.attempt.is_some()
+            || contact.assoc.is_some()
+        {
             return;
         }
         self.next_attempt += 1;
@@ -146,7 +191,7 @@ impl Registrar {
             return;
         };
         let known = contact.server.is_some_and(|server| self.peers.contains_key(&server));
-        if !contact.fixed && !known {
+        if contact.origin != Origin::Config && !known {
             self.contacts.remove(&id);
             return;
         }
@@ -163,16 +208,53 @@ impl Registrar {
         assoc: AssociationId,
         attempt: Option<AttemptId>,
     ) {
+        if let Some(other) = self.other_end(assoc) {
+            return self.forget_ourselves(attempt, assoc, other);
+        }
         if let Some(id) = attempt.and_then(|attempt| self.attempts.remove(&attempt)) {
             if let Some(contact) = self.contacts.get_mut(&id) {
                 contact.attempt = None;
                 contact.assoc = Some(assoc);
                 contact.backoff = FIRST_PAUSE;
             }
+            if self.is_stranger(assoc) {
+                self.timers.set(Timer::Idle(assoc), now + self.config.timers.max_time_no_response);
+            }
             // RFC 5353 §3.4.1; one that was dialled is a registrar, others may only read the table.
             self.send_presence(assoc, ServerId::NONE, true);
             self.on_mentor_candidate(now, assoc);
         }
+    }
+
+    /// The other end of an association that we have with ourselves: a list of all registrars often
+    /// has ourselves on it.
+    fn other_end(&self, assoc: AssociationId) -> Option<AssociationId> {
+        let one = self.associations.get(&assoc)?;
+        let is_other = |(id, other): &(&AssociationId, &super::Association)| {
+            **id != assoc
+                && other.channel == Channel::Enrp
+                && other.local.meets(&one.remote)
+                && other.remote.meets(&one.local)
+        };
+        self.associations.iter().find(is_other).map(|(other, _)| *other)
+    }
+
+    /// We have dialled ourselves: both ends are closed, and that is not done again.
+    fn forget_ourselves(
+        &mut self,
+        attempt: Option<AttemptId>,
+        assoc: AssociationId,
+        other: AssociationId,
+    ) {
+        let dialled = attempt.and_then(|attempt| self.attempts.remove(&attempt));
+        for (id, contact) in &mut self.contacts {
+            if Some(*id) == dialled || contact.assoc == Some(other) {
+                contact.attempt = None;
+                contact.origin = Origin::Ourselves;
+            }
+        }
+        self.disconnect_quietly(other);
+        self.disconnect_quietly(assoc);
     }
 
     /// The association to another registrar is gone: it is dialled at once, and dead if it neither
@@ -207,7 +289,7 @@ impl Registrar {
             if contacts.is_empty()
                 && let Some(to) = known.transport.as_ref().and_then(locator)
             {
-                let id = self.add_contact(to, false);
+                let id = self.add_contact(to, Origin::Peers);
                 if let Some(contact) = self.contacts.get_mut(&id) {
                     contact.server = Some(server);
                 }
@@ -274,6 +356,7 @@ impl Registrar {
         let keep = self.prefer(assoc, server);
         if is_new && keep {
             self.send_presence(assoc, server, true);
+            self.on_mentor_candidate(now, assoc);
         }
         keep
     }
@@ -471,7 +554,7 @@ fn own_transport(local: &Locator, port: u16) -> Transport {
 }
 
 /// How a registrar's transport is dialled; `None` if it is none that carries ENRP.
-fn locator(transport: &Transport) -> Option<Locator> {
+pub(super) fn locator(transport: &Transport) -> Option<Locator> {
     match transport {
         Transport::Sctp(sctp) => Some(Locator {
             transport: TransportKind::Sctp,

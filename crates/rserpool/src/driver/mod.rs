@@ -38,7 +38,7 @@ mod traffic;
 pub use clock::now;
 pub use echo::Echo;
 pub(crate) use multicast::interface_addresses;
-pub use multicast::{Announcements, RSPLIB_GROUP};
+pub use multicast::{Announcements, RSPLIB_ENRP_GROUP, RSPLIB_GROUP};
 pub use sctp::{SctpSocket, is_sctp_available, listen_sctp, probe_sctp};
 pub use socket::{BindError, listen};
 
@@ -226,7 +226,8 @@ pub struct Driver<H: Hosted> {
     reached: BTreeMap<SocketAddr, (TransportKind, Instant)>,
     /// Addresses of this host to connect from over SCTP; none means all.
     local: Vec<IpAddr>,
-    multicast: Option<multicast::Multicast>,
+    /// One for each channel at most.
+    multicast: Vec<multicast::Multicast>,
     /// Associations opened by others.
     accepted: usize,
     /// Associations, closing ones included.
@@ -276,7 +277,7 @@ impl<H: Hosted> Driver<H> {
             attempts: BTreeMap::new(),
             reached: BTreeMap::new(),
             local: Vec::new(),
-            multicast: None,
+            multicast: Vec::new(),
             accepted: 0,
             open: 0,
             dirty: Vec::new(),
@@ -309,10 +310,15 @@ impl<H: Hosted> Driver<H> {
         self.local = local;
     }
 
-    /// Hears announcements, and sends them if there is a `port` to send them from. Does nothing if no
-    /// interface is allowed.
-    pub fn set_announcements(&mut self, announcements: Announcements, port: Option<u16>) {
-        self.multicast = multicast::Multicast::new(announcements, port);
+    /// Hears announcements of a channel, and sends them if there is a `port` to send them from. Does
+    /// nothing if no interface is allowed.
+    pub fn add_announcements(
+        &mut self,
+        channel: Channel,
+        announcements: Announcements,
+        port: Option<u16>,
+    ) {
+        self.multicast.extend(multicast::Multicast::new(channel, announcements, port));
     }
 
     /// Runs the machine until it is told to stop or the last sender of commands is gone.
@@ -437,10 +443,8 @@ impl<H: Hosted> Driver<H> {
                 }
             }
             Output::Multicast { channel, bytes } => {
-                if let Some(multicast) = &self.multicast {
-                    let sent = multicast.send(channel, &bytes);
-                    self.metrics.announcements_sent_total.add(sent);
-                }
+                let sent = self.multicast.iter().map(|group| group.send(channel, &bytes)).sum();
+                self.metrics.announcements_sent_total.add(sent);
             }
         }
     }
@@ -459,7 +463,7 @@ impl<H: Hosted> Driver<H> {
         let next = [
             self.lingering.front().map(|(until, _)| *until),
             self.stuck.front().map(|(until, ..)| *until),
-            self.multicast.as_ref().map(|multicast| multicast.next_look),
+            self.multicast.iter().map(|multicast| multicast.next_look).min(),
             self.ending,
         ];
         let next = pauses.chain(attempts).chain(next).flatten().min();

@@ -42,6 +42,10 @@ impl Default for Announcements {
 pub const RSPLIB_GROUP: SocketAddr =
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(239, 0, 0, 50)), 3863);
 
+/// The group in which rsplib's registrars tell each other where they are.
+pub const RSPLIB_ENRP_GROUP: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(239, 0, 0, 51)), 9901);
+
 /// Time between two looks at the interfaces.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -50,6 +54,7 @@ const MAX_DATAGRAM: usize = 2048;
 
 /// Announcements as a driver keeps them.
 pub(super) struct Multicast {
+    channel: Channel,
     config: Announcements,
     /// Where announcements are sent from.
     port: Option<u16>,
@@ -69,6 +74,7 @@ struct Sender {
 
 /// Listens to a group.
 pub(super) struct Receiver {
+    channel: Channel,
     socket: UdpSocket,
     group: SocketAddr,
     /// Interfaces by their index.
@@ -76,9 +82,10 @@ pub(super) struct Receiver {
 }
 
 impl Multicast {
-    pub(super) fn new(config: Announcements, port: Option<u16>) -> Option<Self> {
+    pub(super) fn new(channel: Channel, config: Announcements, port: Option<u16>) -> Option<Self> {
         let wanted = !config.interfaces.is_empty() && !config.groups.is_empty();
         wanted.then(|| Self {
+            channel,
             config,
             port,
             next_look: Instant::ZERO,
@@ -89,7 +96,7 @@ impl Multicast {
 
     /// Sends on every interface; says how often that was done.
     pub(super) fn send(&self, channel: Channel, bytes: &[u8]) -> u64 {
-        if channel != Channel::Asap {
+        if channel != self.channel {
             return 0;
         }
         let send = |sender: &&Sender| match sender.socket.send_to(bytes, &sender.group.into()) {
@@ -134,7 +141,7 @@ impl Multicast {
 }
 
 impl Receiver {
-    fn open(group: SocketAddr) -> io::Result<Self> {
+    fn open(channel: Channel, group: SocketAddr) -> io::Result<Self> {
         let socket = udp_socket(group)?;
         if group.is_ipv4() {
             // Otherwise what others on this host have joined elsewhere would be heard as well.
@@ -147,7 +154,7 @@ impl Receiver {
         // To the group itself, so that nothing comes that is not for it.
         socket.bind(&group.into())?;
         let socket = UdpSocket::from_std(socket.into())?;
-        Ok(Self { socket, group, joined: BTreeSet::new() })
+        Ok(Self { channel, socket, group, joined: BTreeSet::new() })
     }
 
     /// Joins the group where that was not done yet.
@@ -183,11 +190,18 @@ impl Receiver {
 impl<H: Hosted> Driver<H> {
     /// Looks whether interfaces have come or gone, if it is time to.
     pub(super) fn look_at_interfaces(&mut self) {
-        let Some(multicast) = &mut self.multicast else { return };
-        if multicast.next_look > self.now {
-            return;
+        for index in 0..self.multicast.len() {
+            if self.multicast[index].next_look <= self.now {
+                self.look_for(index);
+            }
         }
+    }
+
+    /// Looks at the interfaces for what is told and heard on one channel.
+    fn look_for(&mut self, index: usize) {
+        let multicast = &mut self.multicast[index];
         multicast.next_look = self.now + LOOK_INTERVAL;
+        let channel = multicast.channel;
         let interfaces = match interfaces(&multicast.config.interfaces) {
             Ok(interfaces) => interfaces,
             Err(error) => return warn!(%error, "cannot look at the interfaces"),
@@ -201,19 +215,16 @@ impl<H: Hosted> Driver<H> {
             |group: &SocketAddr| multicast.receivers.iter().any(|(known, _)| known == group);
         let groups = multicast.config.groups.iter().copied();
         for group in groups.filter(|group| !heard(group)).collect::<Vec<_>>() {
-            match Receiver::open(group) {
+            match Receiver::open(channel, group) {
                 Ok(receiver) => {
                     let slot = self.slot();
                     self.fill(slot, Content::Receiver(receiver));
-                    if let Some(multicast) = &mut self.multicast {
-                        multicast.receivers.push((group, slot));
-                    }
+                    self.multicast[index].receivers.push((group, slot));
                 }
                 Err(error) => warn!(%group, %error, "cannot listen for announcements"),
             }
         }
-        let receivers = self.multicast.iter().flat_map(|multicast| &multicast.receivers);
-        for (_, slot) in receivers.copied().collect::<Vec<_>>() {
+        for (_, slot) in self.multicast[index].receivers.clone() {
             if let Content::Receiver(receiver) = &mut self.slots[slot as usize].content {
                 receiver.join(&interfaces);
             }
@@ -225,13 +236,14 @@ impl<H: Hosted> Driver<H> {
         for _ in 0..Turn::DATAGRAMS {
             let place = &self.slots[slot as usize];
             let Content::Receiver(receiver) = &place.content else { return };
+            let channel = receiver.channel;
             let mut read = ReadBuf::new(&mut buffer);
             let mut context = Context::from_waker(&place.waker);
             match receiver.socket.poll_recv_from(&mut context, &mut read) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(from)) => {
                     self.metrics.announcements_received_total.add(1);
-                    let (channel, bytes) = (Channel::Asap, read.filled());
+                    let bytes = read.filled();
                     let input = Input::Datagram { channel, from, bytes };
                     self.host.machine().handle_input(self.now, input);
                     self.settle();

@@ -21,6 +21,12 @@ pub(super) struct Listening {
 }
 
 impl Listening {
+    /// The port to announce from: rsplib takes the source of an announcement for an SCTP address.
+    pub(super) fn port(&self) -> Option<u16> {
+        let sctp = |locator: &&Locator| locator.transport == TransportKind::Sctp;
+        self.locators.iter().find(sctp).or(self.locators.first()).map(|locator| locator.port)
+    }
+
     /// Where others are told to come to, by those who announce on interfaces with these addresses:
     /// what they stand for instead of "all", and loopback only on the loopback interface.
     pub(super) fn announced(&self, interfaces: &[IpAddr]) -> Vec<Transport> {

@@ -1,0 +1,211 @@
+//! Registrars that find each other by multicast, one sentence per test.
+
+use super::discover::MAX_STRANGERS;
+use super::peer_tests::{World, millis};
+use super::{Event, Registrar, RegistrarConfig};
+use crate::id::{AssociationId, ServerId};
+use crate::machine::{Channel, Identity, Input, Locator, Machine, Output};
+use crate::time::{Duration, Instant};
+use crate::wire::enrp::{Body, Message};
+use crate::wire::server_information::ServerInformation;
+use crate::wire::transport::Transport;
+use alloc::format;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+#[test]
+fn registrars_find_each_other_and_a_mentor_by_multicast_alone() {
+    let mut world = World::new(0);
+    world.start_announced(1);
+    world.pass(millis(1200));
+    assert_eq!(world.seen(|event| *event == Event::InService { alone: true }), 1);
+    world.element(1);
+    world.pass(millis(10));
+    for id in [2, 3] {
+        world.start_announced(id);
+        world.pass(millis(50));
+        assert!(world.registrars[&id].is_serving(), "{id} did not wait for the mentor timeout");
+        assert_eq!(world.known(id), [(0, 1)]);
+    }
+    world.pass(Duration::from_secs(2));
+    for (id, registrar) in &world.registrars {
+        assert_eq!(registrar.connected_peers().len(), 2, "{id}");
+    }
+    assert_eq!(world.ends.len(), 3 * 2 + 2, "one connection for each two, and the element's");
+    assert_eq!(world.seen(|event| matches!(event, Event::Ignored { .. })), 0);
+    world.assert_agreed();
+}
+
+#[test]
+fn registrars_that_start_at_once_find_each_other_and_serve() {
+    let mut world = World::new(0);
+    for id in 1..=4 {
+        world.start_announced(id);
+    }
+    world.pass(millis(1200));
+    for (id, registrar) in &world.registrars {
+        assert!(registrar.is_serving(), "{id}");
+        assert_eq!(registrar.connected_peers().len(), 3, "{id}");
+    }
+}
+
+#[test]
+fn a_registrar_that_was_taken_over_is_found_again_when_it_is_back() {
+    let mut world = World::new(0);
+    world.start_announced(1);
+    world.start_announced(2);
+    world.pass(Duration::from_secs(2));
+    world.kill(1, true);
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.registrars[&2].connected_peers().len(), 0);
+    world.start_announced(1);
+    world.pass(millis(1500));
+    assert_eq!(world.registrars[&2].connected_peers().len(), 1);
+}
+
+#[test]
+fn a_registrar_that_was_not_told_to_hears_nothing() {
+    let mut scene = Scene::new(None);
+    scene.hear(7, "10.0.0.7:9901");
+    assert_eq!(scene.dialled, []);
+    assert_eq!(scene.told, 0);
+}
+
+#[test]
+fn made_up_presences_have_few_addresses_dialled() {
+    let mut scene = Scene::new(Some("10.0.0.1:9901"));
+    for forged in 0..1000 {
+        scene.hear(100 + forged, &format!("10.1.{}.{}:9901", forged / 250, forged % 250));
+    }
+    assert_eq!(scene.dialled.len(), MAX_STRANGERS);
+    // They accept and say nothing: they are hung up on and forgotten, and as many follow.
+    for attempt in scene.dialled.clone() {
+        scene.connected(&attempt);
+    }
+    scene.pass(millis(1500));
+    assert_eq!(scene.closed, MAX_STRANGERS);
+    for forged in 0..1000 {
+        scene.hear(5000 + forged, &format!("10.2.{}.{}:9901", forged / 250, forged % 250));
+    }
+    assert_eq!(scene.dialled.len(), 2 * MAX_STRANGERS);
+}
+
+#[test]
+fn a_made_up_presence_of_a_known_registrar_changes_nothing() {
+    let mut world = World::new(2);
+    world.element(1);
+    world.pass(millis(10));
+    // As if it had another checksum, listened elsewhere, or lived still.
+    world.start_announced(3);
+    world.pass(Duration::from_secs(2));
+    world.kill(1, true);
+    let died = world.now;
+    while world.registrars[&3].peers.contains_key(&ServerId(1)) {
+        let bytes = presence(1, "10.0.0.66:9901");
+        let from = "10.0.0.66:9901".parse().unwrap();
+        world.input(3, Input::Datagram { channel: Channel::Enrp, from, bytes: &bytes });
+        world.pass(millis(50));
+        assert!(world.now < died + Duration::from_secs(3), "kept alive by multicast");
+    }
+    assert_eq!(world.seen(|event| matches!(event, Event::Audited { .. })), 0);
+}
+
+#[test]
+fn a_registrar_that_finds_itself_on_its_list_dials_itself_once() {
+    let mut world = World::new(0);
+    world.start(1, &[1, 2]);
+    world.start(2, &[1, 2]);
+    world.pass(Duration::from_secs(20));
+    for id in [1, 2] {
+        assert_eq!(world.registrars[&id].id(), ServerId(id));
+        assert_eq!(world.registrars[&id].connected_peers().len(), 1);
+        assert!(world.registrars[&id].is_serving());
+    }
+    assert!(world.assocs < 20, "{} ends of associations", world.assocs);
+    assert_eq!(world.seen(|event| matches!(event, Event::PeerFound { .. })), 2);
+}
+
+/// A registrar alone, with others made up.
+struct Scene {
+    registrar: Registrar,
+    now: Instant,
+    dialled: Vec<(crate::machine::AttemptId, Locator)>,
+    told: usize,
+    closed: usize,
+}
+
+impl Scene {
+    fn new(announced: Option<&str>) -> Self {
+        let now = Instant::from_micros(1);
+        let announced = announced.map(|at| Vec::from([tcp(at)]));
+        let config =
+            RegistrarConfig { id: ServerId(1), enrp_announced: announced, ..Default::default() };
+        let registrar = Registrar::new(config, [7; 32], now);
+        let mut scene = Self { registrar, now, dialled: Vec::new(), told: 0, closed: 0 };
+        scene.drain();
+        scene.input(Input::Timeout);
+        scene
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        self.registrar.handle_input(self.now, input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.registrar.poll_output() {
+            match output {
+                Output::Connect { attempt, to, .. } => self.dialled.push((attempt, to)),
+                Output::Multicast { channel: Channel::Enrp, .. } => self.told += 1,
+                Output::Disconnect { .. } => self.closed += 1,
+                _ => {}
+            }
+        }
+    }
+
+    fn hear(&mut self, server: u32, at: &str) {
+        let bytes = presence(server, at);
+        let from = at.parse().unwrap();
+        self.input(Input::Datagram { channel: Channel::Enrp, from, bytes: &bytes });
+    }
+
+    fn connected(&mut self, (attempt, to): &(crate::machine::AttemptId, Locator)) {
+        let local = "tcp://10.0.0.1:30000".parse().unwrap();
+        self.input(Input::Connected {
+            assoc: AssociationId(1000 + attempt.0),
+            attempt: Some(*attempt),
+            channel: Channel::Enrp,
+            local,
+            remote: to.clone(),
+            identity: Identity::Anonymous,
+        });
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(due) = self.registrar.next_timeout().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.input(Input::Timeout);
+        }
+        self.now = end;
+    }
+}
+
+fn tcp(at: &str) -> Transport {
+    Transport::Tcp(at.parse::<SocketAddr>().unwrap())
+}
+
+fn presence(server: u32, at: &str) -> Vec<u8> {
+    let id = ServerId(server);
+    let server = ServerInformation { id, transport: tcp(at), unknown: [].into() };
+    let body = Body::Presence {
+        reply_required: true,
+        checksum: Some(0x1234),
+        server: Some(server),
+        digest: Some(99),
+        capabilities: None,
+    };
+    let mut bytes = Vec::new();
+    Message::new(id, ServerId::NONE, body).encode(&mut bytes).unwrap();
+    bytes
+}
