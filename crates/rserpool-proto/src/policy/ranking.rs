@@ -66,7 +66,7 @@ struct Bound {
 }
 
 /// Most entries of a leaf: a few cache lines, quick to search and to sort.
-const LEAF: usize = 64;
+const LEAF: usize = 80;
 /// Neighbours that have no more entries than this together become one.
 const MERGED: usize = LEAF * 3 / 4;
 /// Most leaves whose room is kept for the next ones.
@@ -397,9 +397,30 @@ impl Leaf {
     fn sort(&mut self) {
         if !self.sorted {
             self.compact();
-            // Stable: equals stay in the order they came.
-            self.entries.sort_by_key(|entry| entry.key);
+            self.sort_entries();
             self.sorted = true;
+        }
+    }
+
+    /// Stable: equals stay in the order they came.
+    fn sort_entries(&mut self) {
+        let entries = &mut self.entries[..];
+        let highest = entries.iter().map(|entry| entry.key).max().unwrap_or(0);
+        let lowest = entries.iter().map(|entry| entry.key).min().unwrap_or(0);
+        if entries.len() > LEAF || highest - lowest >= u64::MAX / LEAF as u64 {
+            entries.sort_by_key(|entry| entry.key);
+            return;
+        }
+        // The distance to the lowest key and the place in one number: numbers sort twice as fast.
+        let (mut places, mut unsorted) = ([0; LEAF], [Entry { key: 0, seat: 0 }; LEAF]);
+        let (places, unsorted) = (&mut places[..entries.len()], &mut unsorted[..entries.len()]);
+        unsorted.copy_from_slice(entries);
+        for (index, (place, entry)) in places.iter_mut().zip(unsorted.iter()).enumerate() {
+            *place = (entry.key - lowest) * LEAF as u64 + index as u64;
+        }
+        places.sort_unstable();
+        for (entry, place) in entries.iter_mut().zip(places.iter()) {
+            *entry = unsorted[*place as usize % LEAF];
         }
     }
 
