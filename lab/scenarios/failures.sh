@@ -15,15 +15,23 @@ outage() {
 }
 
 node r 11; node s1 21; node s2 22; node p 31; node u 32
+# With two addresses, and two paths in between.
+node r2 12 2; node s3 23 2
 
-# Ours, with all defaults: two elements that serve echoes, the proxy, and a client of it.
+# Ours, with all defaults: two elements that serve echoes, the proxy, and a client of it. The first
+# element is the one that will fail: begin_ours REGISTRAR-NODE ELEMENT-NODE.
 begin_ours() {
-  our_registrar registrar r
-  for n in 1 2; do lab element$n s$n element --registrar sctp://10.0.0.11:3863 --tcp 10.0.0.2$n:7 --id $((32 + n)) Pool; done
-  need within 5 "both are listed" list_is r Pool 0x21,0x22
-  start proxy p "$RSERPOOL" proxy Pool --registrar sctp://10.0.0.11:3863 --listen 0.0.0.0:8000
+  local r=$1 first=$2 registrar n=1 node
+  registrar=sctp://$(locator "$r"):3863
+  our_registrar registrar "$r"
+  for node in "$first" s2; do
+    lab element$n "$node" element --registrar "$registrar" --tcp "${HOST[$node]}:7" --id $((32 + n)) Pool
+    ((n++))
+  done
+  need within 5 "both are listed" list_is "$r" Pool 0x21,0x22
+  start proxy p "$RSERPOOL" proxy Pool --registrar "$registrar" --listen 0.0.0.0:8000
   need within 5 "the proxy serves" told proxy serving
-  lab watcher observer ask 10.0.0.11:3863 Pool --every 2
+  lab watcher observer ask "${HOST[$r]}:3863" Pool --every 2
   # Like any client of a server that hangs it has to give up by itself what it has asked for.
   lab user u talk 10.0.0.31:8000 --every 5 --patience 1000
   pause 3
@@ -76,7 +84,7 @@ begin_theirs
 since=$(now); crash $active; pause 4
 end_theirs "killed" "$since"
 their_forgot=$FORGOT their_out=$OUT
-begin_ours
+begin_ours r s1
 since=$(now); crash element1; pause 3
 end_ours "killed" "$since" 0
 # No slower than the reference implementation; a figure of some milliseconds is that of the scheduler, too.
@@ -84,17 +92,23 @@ at_most "killed: the registrar forgets it" $((their_forgot + 5)) "$FORGOT" ms
 at_most "killed: the user goes on" $((their_out + 5)) "$OUT" ms
 
 say "its host silent"
-begin_ours
+begin_ours r s1
 since=$(now); cut s1; pause 5
 end_ours "host silent" "$since" 0
 mend s1
 at_most "silent: the registrar forgets it" 1200 "$FORGOT" ms
 at_most "silent: the user goes on" 1500 "$OUT" ms
+begin_ours r2 s3
+since=$(now); cut s3 0; cut s3 1; pause 5
+end_ours "host of two paths silent" "$since" 0
+mend s3 0; mend s3 1
+at_most "silent by both paths: the registrar forgets it" 1200 "$FORGOT" ms
+at_most "silent by both paths: the user goes on" 1500 "$OUT" ms
 
 say "hung, by SIGSTOP"
-begin_ours
+begin_ours r s1
 since=$(now); send STOP element1; pause 5
-end_ours "hung" "$since" 1
+end_ours "hung" "$since" 2
 at_most "hung: the registrar forgets it" 1200 "$FORGOT" ms
 at_most "hung: the user goes on" 1500 "$OUT" ms
 

@@ -67,6 +67,11 @@ const REPORT_WINDOW: Duration = Duration::from_secs(10);
 /// Probes that must succeed in a row before it is ranked as before.
 const CLEARING_ANSWERS: u8 = 2;
 
+/// Least time to answer of an element with several addresses. When a path is cut, SCTP sends a
+/// keep-alive by another one after a timeout of 100 ms, and its answer after one more; as much again
+/// for links and hosts.
+const PATH_CHANGE: Duration = Duration::from_millis(400);
+
 impl Registrar {
     /// The association that speaks for an element, if it is one of ours.
     pub(super) fn holder_of(&self, slot: Slot) -> Option<AssociationId> {
@@ -362,8 +367,8 @@ impl Registrar {
         Some(configured.max(affordable))
     }
 
-    /// Never less than four round trips, so that slow links cost time and no living element; and twice
-    /// as long where there is another path, for which SCTP takes a few timeouts of its own.
+    /// Never less than four round trips, so that slow links cost time and no living element, and never
+    /// less than SCTP takes to use another path if there is one.
     fn keep_alive_timeout(&self, slot: Slot) -> Duration {
         let Some(pool) = self.handlespace.pool_of(slot) else {
             return Duration::ZERO;
@@ -374,8 +379,8 @@ impl Registrar {
         let patience = holder.map_or(Duration::ZERO, |known| known.patience);
         let round_trips = supervision.map_or(Duration::ZERO, |known| 4 * known.round_trip.0);
         let paths = holder.map_or(1, |known| known.remote.addresses.as_slice().len());
-        let least = timers.keep_alive_timeout * if paths > 1 { 2 } else { 1 };
-        least.max(round_trips.max(patience).min(timers.max_latency))
+        let least = if paths > 1 { PATH_CHANGE } else { Duration::ZERO };
+        least.max(timers.keep_alive_timeout).max(round_trips.max(patience).min(timers.max_latency))
     }
 
     /// How long answers from the holder of an element are waited for at least.
