@@ -525,9 +525,8 @@ fn an_element_that_does_not_answer_a_keep_alive_is_removed() {
 fn an_element_with_a_second_path_has_the_time_that_sctp_takes_to_use_it() {
     // Its own timeouts, there and back, are longer than what is asked of this pool.
     let scene = || {
-        let mut config = RegistrarConfig::default();
-        config.timers = RegistrarTimers::preset(Preset::Realtime);
-        Scene::with(config)
+        let timers = RegistrarTimers::preset(Preset::Realtime);
+        Scene::with(RegistrarConfig { timers, ..RegistrarConfig::default() })
     };
     let silent_for = |mut scene: Scene, remote: &str| {
         let holder = scene.connect(Channel::Asap, remote);
