@@ -160,7 +160,7 @@ impl Model {
         };
         let known = entry.wire.extensions.stamp;
         let applies = match stamp {
-            Some(_) => known <= stamp,
+            Some(ended) => known.is_none_or(|known| (known, entry.wire.home) <= (ended, from)),
             None => entry.wire.home == from,
         };
         if applies {
@@ -343,7 +343,9 @@ proptest! {
                 Step::Delete(from, pool, id, stamp) => {
                     let key = key(*pool, *id);
                     let applies = model.apply_delete(now, ServerId(*from), &key, *stamp);
-                    let change = space.apply_delete(now, ServerId(*from), &key.0, key.1, *stamp);
+                    let from = ServerId(*from);
+                    let ended = stamp.map(|stamp| (stamp, from));
+                    let change = space.apply_delete(now, from, &key.0, key.1, ended);
                     prop_assert_eq!(change.is_some(), applies, "{:?}", step);
                 }
                 Step::Home(pool, id, home, moves) => {

@@ -72,16 +72,57 @@ impl Handlespace {
         Ok(Update::Applied(self.replace(slot, element, until)))
     }
 
-    /// Applies a removal announced by `from` (RFC 5353 §3.3.2); `stamp` is that of the state it
-    /// ends. `None` if there is nothing to remove, or the removal is late.
+    /// Applies an entry of the table of an element's home: as [`Handlespace::apply_add`], but what
+    /// the home itself lists it has, even if more than that is known here.
+    ///
+    /// A takeover that another registrar has begun moves an element here although its home lives; the
+    /// home does not know of that, and would never outbid it.
+    ///
+    /// # Errors
+    /// As [`Handlespace::apply_add`].
+    pub fn apply_own(
+        &mut self,
+        now: Instant,
+        handle: &PoolHandle,
+        element: PoolElement,
+        lease: Option<Duration>,
+    ) -> Result<Update, RegistrationError> {
+        let until = lease.map_or(Instant::FAR_FUTURE, |lease| now + lease);
+        let from = element.home;
+        let Some(stamp) = element.extensions.stamp else {
+            return self.apply_add(now, from, handle, element, lease);
+        };
+        if let Some(slot) = self.slot(handle.as_bytes(), element.id) {
+            let known = self.elements.get(slot);
+            let outdone = known.is_some_and(|known| {
+                known.home() == from && known.stamp().is_some_and(|known| known > stamp)
+            });
+            if outdone {
+                return Ok(Update::Applied(self.replace(slot, element, until)));
+            }
+        } else if self
+            .tombstones
+            .get(now, handle, element.id)
+            .is_some_and(|buried| buried.seq == stamp.seq && buried.moves > stamp.moves)
+        {
+            let pool = self.pools.find(handle.as_bytes()).map(|pool| self.pools.get(pool));
+            self.check_room(pool)?;
+            return Ok(Update::Applied(self.add(handle, element, until)));
+        }
+        self.apply_add(now, from, handle, element, lease)
+    }
+
+    /// Applies a removal announced by `from` (RFC 5353 §3.3.2); `ended` is the state it ends, by its
+    /// stamp and its home. `None` if there is nothing to remove, or the removal is late.
     pub fn apply_delete(
         &mut self,
         now: Instant,
         from: ServerId,
         handle: &PoolHandle,
         id: PeId,
-        stamp: Option<Stamp>,
+        ended: Option<(Stamp, ServerId)>,
     ) -> Option<Change> {
+        let stamp = ended.map(|(stamp, _)| stamp);
         let Some(slot) = self.slot(handle.as_bytes(), id) else {
             // The addition it ends may still be on its way.
             if let Some(stamp) = stamp {
@@ -90,8 +131,11 @@ impl Handlespace {
             return None;
         };
         let known = self.elements.get(slot)?;
-        let applies = match stamp {
-            Some(stamp) => known.stamp().is_none_or(|known| known <= stamp),
+        let applies = match ended {
+            Some(ended) => {
+                let home = known.home();
+                known.stamp().is_none_or(|known| (known, home) <= ended)
+            }
             None => known.home() == from,
         };
         if !applies {
@@ -110,6 +154,25 @@ impl Handlespace {
         let stamp = self.elements.get(slot)?.stamp();
         let moved = stamp.map(|s| Stamp { seq: s.seq, moves: s.moves.saturating_add(1) });
         self.rehome(slot, home, moved)
+    }
+
+    /// Lets the home of an element have the last word against a registrar that has taken it over and
+    /// ended it at `stamp`: it moves beyond that.
+    pub fn outbid(&mut self, slot: Slot, stamp: Stamp) -> Option<Change> {
+        let element = self.elements.get(slot)?;
+        let home = element.home();
+        self.restamp(slot, Stamp { moves: stamp.moves.saturating_add(1), ..stamp });
+        let (element, pool) = (self.elements.get(slot)?, self.pool_of(slot)?);
+        Some(Change {
+            kind: ChangeKind::Updated,
+            handle: pool.handle().clone(),
+            id: element.id(),
+            slot,
+            home,
+            previous_home: Some(home),
+            visible: false,
+            removed: None,
+        })
     }
 
     /// Gives an element another home without a move: the loser of two takeovers of the same

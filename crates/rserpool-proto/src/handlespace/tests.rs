@@ -393,19 +393,52 @@ fn an_addition_applies_if_its_stamp_is_higher() {
 #[test]
 fn a_deletion_names_the_state_it_ends() {
     let mut space = space();
-    let stamp = |seq| Some(Stamp { seq, moves: 0 });
+    let ended = |seq| Some((Stamp { seq, moves: 0 }, OTHER));
     add(&mut space, OTHER, stamped(1, OTHER, 5, 0));
-    assert_eq!(space.apply_delete(at(0), OTHER, &handle("p"), PeId(1), stamp(4)), None);
-    let change = space.apply_delete(at(0), HOME, &handle("p"), PeId(1), stamp(5)).unwrap();
+    assert_eq!(space.apply_delete(at(0), OTHER, &handle("p"), PeId(1), ended(4)), None);
+    let change = space.apply_delete(at(0), HOME, &handle("p"), PeId(1), ended(5)).unwrap();
     assert_eq!(change.kind, ChangeKind::Removed);
     assert_eq!(add(&mut space, OTHER, stamped(1, OTHER, 5, 0)), Update::Late, "a tombstone");
     assert!(matches!(add(&mut space, OTHER, stamped(1, OTHER, 6, 0)), Update::Applied(_)));
     // The deletion may come first.
-    assert_eq!(space.apply_delete(at(0), OTHER, &handle("p"), PeId(2), stamp(9)), None);
+    assert_eq!(space.apply_delete(at(0), OTHER, &handle("p"), PeId(2), ended(9)), None);
     assert_eq!(add(&mut space, OTHER, stamped(2, OTHER, 9, 0)), Update::Late);
     let later = at(0) + space.config().tombstone_life;
     let update = space.apply_add(later, OTHER, &handle("p"), stamped(2, OTHER, 9, 0), None);
     assert!(matches!(update, Ok(Update::Applied(_))), "tombstones do not last");
+}
+
+#[test]
+fn a_deletion_by_the_home_before_does_not_end_what_the_home_of_now_has() {
+    let mut space = space();
+    let newer = ServerId(OTHER.0 + 1);
+    add(&mut space, newer, stamped(1, newer, 5, 0));
+    let ended = Some((Stamp { seq: 5, moves: 0 }, OTHER));
+    assert_eq!(space.apply_delete(at(0), OTHER, &handle("p"), PeId(1), ended), None);
+}
+
+#[test]
+fn what_a_home_lists_it_has_whatever_a_takeover_has_made_of_it() {
+    let mut space = space();
+    let listed = |space: &mut Handlespace, seq, moves| {
+        space.apply_own(at(0), &handle("p"), stamped(1, OTHER, seq, moves), None)
+    };
+    // Taken over from the living, and relabelled here.
+    add(&mut space, OTHER, stamped(1, OTHER, 5, 2));
+    assert!(matches!(listed(&mut space, 5, 1), Ok(Update::Applied(_))));
+    let known = space.element(b"p", PeId(1)).unwrap().stamp();
+    assert_eq!(known, Some(Stamp { seq: 5, moves: 1 }));
+    // Taken over and ended.
+    let ended = Some((Stamp { seq: 5, moves: 3 }, HOME));
+    assert!(space.apply_delete(at(0), HOME, &handle("p"), PeId(1), ended).is_some());
+    assert!(matches!(listed(&mut space, 5, 1), Ok(Update::Applied(_))));
+    // Ended by the element itself: what is listed is late.
+    let ended = Some((Stamp { seq: 6, moves: 0 }, OTHER));
+    assert!(space.apply_delete(at(0), OTHER, &handle("p"), PeId(1), ended).is_some());
+    assert_eq!(listed(&mut space, 5, 1), Ok(Update::Late));
+    // Another home's by now: it is asked there.
+    add(&mut space, HOME, stamped(1, HOME, 7, 1));
+    assert_eq!(listed(&mut space, 7, 0), Ok(Update::Late));
 }
 
 #[test]

@@ -14,6 +14,8 @@ use alloc::collections::BTreeSet;
 pub(super) struct Association {
     pub(super) channel: Channel,
     pub(super) opened_by_us: bool,
+    /// When it came up.
+    pub(super) since: Instant,
     /// The registrar that speaks here, once it has.
     pub(super) peer: Option<ServerId>,
     pub(super) local: Locator,
@@ -45,6 +47,7 @@ impl Association {
         Self {
             channel,
             opened_by_us,
+            since: now,
             peer: None,
             local,
             remote,
@@ -118,7 +121,7 @@ impl Registrar {
             self.remove_element(now, slot, RemovalReason::AssociationLost);
         }
         if association.channel == Channel::Enrp {
-            self.on_enrp_closed(now, assoc, association.peer);
+            self.on_enrp_closed(now, assoc, association.peer, association.since);
         }
     }
 

@@ -5,9 +5,10 @@
 //! repeats nor hides what was there all the time.
 
 use super::{Action, CAPABILITIES, Ignored, Registrar};
-use crate::handlespace::{Change, ChangeKind, Update};
-use crate::id::{AssociationId, PoolHandle, ServerId};
-use crate::time::Instant;
+use crate::handlespace::{Change, ChangeKind, Handlespace, RegistrationError, Slot, Update};
+use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
+use crate::time::{Duration, Instant};
+use crate::wire::capability::Stamp;
 use crate::wire::enrp::{Body, Message, TableResponseBuilder, UpdateAction};
 use crate::wire::pool_element::PoolElement;
 use crate::wire::server_information::ServerInformation;
@@ -223,7 +224,9 @@ impl Registrar {
         element: PoolElement,
     ) {
         if element.home == sender {
-            return self.apply_add(now, assoc, sender, handle, element);
+            return self.apply(now, assoc, handle, element, |space, element, lease| {
+                space.apply_own(now, handle, element, lease)
+            });
         }
         if matches!(self.service, super::mentor::Service::Ready) {
             return;
@@ -233,6 +236,7 @@ impl Registrar {
         // Ours from before a restart under the same identifier: they may come back.
         if home == self.id
             && let Some(slot) = self.handlespace.slot(handle.as_bytes(), id)
+            && self.handlespace.element_at(slot).is_some_and(|known| known.home() == self.id)
         {
             self.adopt(now, slot, self.id);
         }
@@ -244,21 +248,44 @@ impl Registrar {
         assoc: AssociationId,
         sender: ServerId,
         handle: &PoolHandle,
+        element: PoolElement,
+    ) {
+        self.apply(now, assoc, handle, element, |space, element, lease| {
+            space.apply_add(now, sender, handle, element, lease)
+        });
+    }
+
+    fn apply(
+        &mut self,
+        now: Instant,
+        assoc: AssociationId,
+        handle: &PoolHandle,
         mut element: PoolElement,
+        add: impl FnOnce(
+            &mut Handlespace,
+            PoolElement,
+            Option<Duration>,
+        ) -> Result<Update, RegistrationError>,
     ) {
         let ours = self.speaks_ours(assoc);
         let Some((life, lease)) = self.config.compat.lease(ours, element.life) else {
             return self.ignore(assoc, Ignored::ForeignElement);
         };
         element.life = life;
-        let seq = element.extensions.stamp.map(|stamp| stamp.seq);
-        let known = self.handlespace.element(handle.as_bytes(), element.id);
-        let known_seq = known.and_then(|known| known.stamp()).map(|stamp| stamp.seq);
-        match self.handlespace.apply_add(now, sender, handle, element, lease) {
+        // It has been taken over from the living, who has its values.
+        if let Some(stamp) = element.extensions.stamp
+            && let Some(slot) = self.unmoved(handle, element.id, stamp)
+            && self.may_claim_back(now, slot)
+        {
+            return self.claim_back(slot, stamp);
+        }
+        match add(&mut self.handlespace, element, lease) {
             Ok(Update::Applied(change)) => {
-                let is_taken = change.previous_home == Some(self.id) && change.home != self.id;
-                if is_taken {
-                    self.on_taken(now, change, seq.is_some() && seq == known_seq);
+                if change.previous_home == Some(self.id) && change.home != self.id {
+                    // It has registered there.
+                    let holder = self.holder_of(change.slot);
+                    self.let_go(now, change.slot);
+                    self.on_handed_over(now, holder);
                 }
             }
             Ok(Update::Known(_) | Update::Late) => {}
@@ -266,18 +293,10 @@ impl Registrar {
         }
     }
 
-    /// Another registrar says that it is home to an element of ours. If the element has registered
-    /// there, it is; if it has not moved and still speaks to us, it has been taken over from the
-    /// living, and is claimed back.
-    fn on_taken(&mut self, now: Instant, change: Change, unmoved: bool) {
-        let holder = self.holder_of(change.slot);
-        if unmoved && holder.is_some() && !self.is_leaving() {
-            if let Some(change) = self.handlespace.set_home(change.slot, self.id) {
-                self.announce(&change);
-            }
-        } else {
-            self.let_go(now, change.slot);
-            self.on_handed_over(now, holder);
+    /// An own element that another registrar has taken over, or ended, at `stamp` stays ours.
+    fn claim_back(&mut self, slot: Slot, stamp: Stamp) {
+        if let Some(change) = self.handlespace.outbid(slot, stamp) {
+            self.announce(&change);
         }
     }
 
@@ -290,10 +309,27 @@ impl Registrar {
         element: &PoolElement,
     ) {
         let stamp = element.extensions.stamp;
-        if let Some(change) = self.handlespace.apply_delete(now, sender, handle, element.id, stamp)
+        if let Some(stamp) = stamp
+            && let Some(slot) = self.unmoved(handle, element.id, stamp)
+        {
+            // It has been taken over from the living, and waited for in vain: it is here.
+            return self.claim_back(slot, stamp);
+        }
+        let ended = stamp.map(|stamp| (stamp, element.home));
+        if let Some(change) = self.handlespace.apply_delete(now, sender, handle, element.id, ended)
         {
             self.let_go(now, change.slot);
         }
+    }
+
+    /// An own element that still speaks to us, and that nobody but a registrar has moved since the
+    /// state that `stamp` stands for.
+    fn unmoved(&self, handle: &PoolHandle, id: PeId, stamp: Stamp) -> Option<Slot> {
+        let slot = self.handlespace.slot(handle.as_bytes(), id)?;
+        let element = self.handlespace.element_at(slot)?;
+        let known = element.stamp()?;
+        let holds = element.home() == self.id && self.is_spoken_for(slot);
+        (holds && known.seq == stamp.seq && known <= stamp).then_some(slot)
     }
 
     pub(super) fn note_capabilities(

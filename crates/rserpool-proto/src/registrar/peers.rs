@@ -215,7 +215,6 @@ impl Registrar {
             if let Some(contact) = self.contacts.get_mut(&id) {
                 contact.attempt = None;
                 contact.assoc = Some(assoc);
-                contact.backoff = FIRST_PAUSE;
             }
             if self.is_stranger(assoc) {
                 self.timers.set(Timer::Idle(assoc), now + self.config.timers.max_time_no_response);
@@ -264,13 +263,18 @@ impl Registrar {
         now: Instant,
         assoc: AssociationId,
         peer: Option<ServerId>,
+        since: Instant,
     ) {
+        let lasted = now.saturating_since(since) >= self.config.timers.max_time_no_response;
         self.on_mentor_lost(now, assoc);
         let mut contacts = Vec::new();
         for (id, contact) in &mut self.contacts {
             let lost = contact.assoc == Some(assoc);
             if lost {
                 contact.assoc = None;
+            }
+            if lost && lasted {
+                contact.backoff = FIRST_PAUSE;
             }
             if lost || (peer.is_some() && contact.server == peer) {
                 contacts.push(*id);
@@ -297,10 +301,10 @@ impl Registrar {
             }
         }
         for id in contacts {
-            match self.contacts.get(&id).and_then(|contact| contact.server) {
-                Some(_) => self.dial(now, id),
-                // It has hung up without a word.
-                None => self.redial_later(now, id),
+            match peer {
+                Some(_) if lasted => self.dial(now, id),
+                // It has hung up without a word, or at once: it may do so again.
+                _ => self.redial_later(now, id),
             }
         }
     }
@@ -353,7 +357,7 @@ impl Registrar {
                 contact.server = Some(server);
             }
         }
-        let keep = self.prefer(assoc, server);
+        let keep = self.prefer(now, assoc, server);
         if is_new && keep {
             self.send_presence(assoc, server, true);
             self.on_mentor_candidate(now, assoc);
@@ -362,7 +366,7 @@ impl Registrar {
     }
 
     /// Decides between two associations to one peer; false if `assoc` is the one to go.
-    fn prefer(&mut self, assoc: AssociationId, server: ServerId) -> bool {
+    fn prefer(&mut self, now: Instant, assoc: AssociationId, server: ServerId) -> bool {
         let Some(peer) = self.peers.get_mut(&server) else {
             return false;
         };
@@ -375,10 +379,17 @@ impl Registrar {
         };
         let opened_by_us = |assoc| self.associations.get(&assoc).map(|known| known.opened_by_us);
         let preferred = self.id > server;
+        // Two at the same time are one too many; but whoever dials long after has lost the old one,
+        // even if that does not show here.
+        let grace = self.config.timers.max_time_no_response;
+        let is_old = self
+            .associations
+            .get(&other)
+            .is_some_and(|known| now.saturating_since(known.since) > grace);
         let (loser, keep) = match (opened_by_us(assoc), opened_by_us(other)) {
             // Two from the same side: the older one is a leftover.
             (new, old) if new == old => (other, true),
-            (Some(new), _) if new == preferred => (other, true),
+            (Some(new), _) if new == preferred || (!new && is_old) => (other, true),
             _ => (assoc, false),
         };
         if keep {

@@ -27,6 +27,8 @@ pub(super) struct Supervision {
     holder: Option<AssociationId>,
     /// Whom it was taken over from, until it has shown itself.
     awaited_from: Option<ServerId>,
+    /// When it was claimed back from another registrar that had taken it over.
+    claimed_back: Option<Instant>,
     last_heard: Instant,
     /// When the keep-alive was sent that has not been answered yet.
     asked: Option<Instant>,
@@ -83,6 +85,24 @@ impl Registrar {
         self.supervised.get(&slot)?.awaited_from
     }
 
+    /// Whether an own element has shown itself, and we want to keep it.
+    pub(super) fn is_spoken_for(&self, slot: Slot) -> bool {
+        let shown = |known: &Supervision| known.holder.is_some() && known.awaited_from.is_none();
+        self.supervised.get(&slot).is_some_and(shown) && !self.is_leaving()
+    }
+
+    /// Whether an own element that another registrar has taken is claimed back. Not twice in a row:
+    /// if both hold it, there are two of one name, and one of them will be told.
+    pub(super) fn may_claim_back(&mut self, now: Instant, slot: Slot) -> bool {
+        let pause = self.config.timers.max_time_last_heard;
+        let may = self.is_spoken_for(slot);
+        let Some(supervision) = self.supervised.get_mut(&slot).filter(|_| may) else {
+            return false;
+        };
+        let last = supervision.claimed_back.replace(now);
+        last.is_none_or(|last| now.saturating_since(last) > pause)
+    }
+
     /// All that were taken over from a registrar and have not shown themselves yet.
     pub(super) fn awaited_from(&self, target: ServerId) -> Vec<Slot> {
         let awaited = self.supervised.iter();
@@ -118,6 +138,7 @@ impl Registrar {
                 return;
             }
             self.release(slot);
+            self.handlespace.set_suspect(slot, false);
         }
         self.supervised.insert(slot, Supervision::new(now, Some(assoc)));
         if let Some(association) = self.associations.get_mut(&assoc) {
@@ -266,6 +287,8 @@ impl Registrar {
 
     /// Ends the supervision of an element that another registrar is home to now.
     pub(super) fn let_go(&mut self, now: Instant, slot: Slot) {
+        // Whom to believe about it is for its new home to find out.
+        self.handlespace.set_suspect(slot, false);
         if let Some(claim) = self.release(slot).claim {
             self.grant_claim(now, claim);
         }
@@ -402,6 +425,7 @@ impl Supervision {
         Self {
             holder,
             awaited_from: None,
+            claimed_back: None,
             last_heard: now,
             asked: None,
             round_trip: RoundTrip::default(),

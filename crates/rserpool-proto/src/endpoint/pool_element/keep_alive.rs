@@ -36,8 +36,9 @@ impl PoolElement {
             if self.registered_on == Some(assoc) {
                 self.watch.on_keep_alive(now);
             }
-        } else if home && (self.home_server.is_none() || self.home_server != server) {
-            // KA2.4: adopt the sender as home.
+        } else if home {
+            // KA2.4: adopt the sender as home; even if it is the home already, which comes to us
+            // because it has been started again.
             if let Some(locator) = self.visitors.remove(&assoc) {
                 if self.retiring == Some(assoc) {
                     self.retiring = None;
