@@ -278,6 +278,9 @@ impl Hosted for Host {
             Event::ElementCleared { handle, id } => {
                 info!(%handle, pe = %id, "this element has proved to be there");
             }
+            Event::MassSilence { elements } => {
+                warn!(elements, "many elements are silent at once: this registrar may be cut off");
+            }
             Event::KeepAliveStretched { interval } => {
                 warn!(?interval, "too many elements to ask them as often as configured");
             }

@@ -282,7 +282,10 @@ impl Registrar {
         match add(&mut self.handlespace, element, lease) {
             Ok(Update::Applied(change)) => {
                 if change.previous_home == Some(self.id) && change.home != self.id {
-                    // It has registered there.
+                    // It has registered there, or was offered.
+                    if self.is_offered(change.slot) {
+                        self.count_given();
+                    }
                     let holder = self.holder_of(change.slot);
                     self.let_go(now, change.slot);
                     self.on_handed_over(now, holder);

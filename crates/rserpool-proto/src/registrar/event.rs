@@ -47,6 +47,12 @@ pub enum Event {
         /// Its identifier.
         id: PeId,
     },
+    /// So many elements have fallen silent at once that it may be us who are cut off: they are ranked
+    /// last, and peers are asked to look after them.
+    MassSilence {
+        /// How many, so far.
+        elements: usize,
+    },
     /// So many elements are owned that keep-alives go out less often than configured.
     KeepAliveStretched {
         /// The interval they go out at instead.

@@ -101,7 +101,13 @@ impl Registrar {
     }
 
     /// Suggests to a peer to take an element over.
-    fn offer(&mut self, slot: Slot, peer: crate::id::ServerId, assoc: AssociationId, ours: bool) {
+    pub(super) fn offer(
+        &mut self,
+        slot: Slot,
+        peer: crate::id::ServerId,
+        assoc: AssociationId,
+        ours: bool,
+    ) {
         if !self.supervised.contains_key(&slot) {
             return;
         }

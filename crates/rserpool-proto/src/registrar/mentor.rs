@@ -118,6 +118,13 @@ impl Registrar {
         }
     }
 
+    /// After a suspension whoever is asked has its time anew.
+    pub(super) fn mentor_resumed(&mut self, now: Instant) {
+        if matches!(self.service, Service::Starting(Starting { mentor: Some(_), .. })) {
+            self.timers.set(Timer::Mentor, now + self.config.timers.max_time_no_response);
+        }
+    }
+
     pub(super) fn on_mentor_lost(&mut self, now: Instant, assoc: AssociationId) {
         if self.is_mentor(assoc) {
             self.next_mentor(now);

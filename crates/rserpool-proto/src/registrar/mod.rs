@@ -30,6 +30,9 @@ mod mentor;
 mod peer_tests;
 mod peers;
 mod rehome;
+mod silence;
+#[cfg(test)]
+mod silence_tests;
 mod supervision;
 mod takeover;
 #[cfg(test)]
@@ -59,6 +62,7 @@ use peers::{Contact, ContactId, Peer};
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 use rehome::Call;
+use silence::Silence;
 use supervision::Supervision;
 use takeover::Takeover;
 
@@ -92,6 +96,7 @@ pub struct Registrar {
     /// Other registrars that announce themselves, and when they did last; some of them.
     heard: BTreeMap<ServerId, Instant>,
     dials: Dials,
+    silence: Silence,
     stretched: bool,
     leaving: Option<Leaving>,
 }
@@ -110,6 +115,8 @@ enum Timer {
     Awaited(Slot),
     /// When to call the next elements taken over.
     Rehome,
+    /// When to offer the next silent elements to peers.
+    Silence,
     /// When to hand over or send away the next ones.
     Drain,
     /// When to look whether an association is idle.
@@ -186,6 +193,7 @@ impl Registrar {
             calls: BTreeMap::new(),
             heard: BTreeMap::new(),
             dials: Dials::new(now),
+            silence: Silence::default(),
             stretched: false,
             leaving: None,
         };
@@ -293,6 +301,7 @@ impl Registrar {
                 Timer::KeepAliveTimeout(slot) => self.on_keep_alive_timeout(now, slot),
                 Timer::Awaited(slot) => self.on_awaited(now, slot),
                 Timer::Rehome => self.on_rehome(now),
+                Timer::Silence => self.on_silence(now),
                 Timer::Drain => self.on_drain(now),
                 Timer::Idle(assoc) => self.on_idle(now, assoc),
                 Timer::Dial(contact) => self.dial(now, contact),
@@ -309,19 +318,14 @@ impl Registrar {
         }
     }
 
-    /// Whether this input comes so late that the registrar must have been suspended: then what it
-    /// thinks silent may only have been unheard, and is asked again before it is removed.
+    /// Notices that the registrar was suspended.
     fn notice_suspension(&mut self, now: Instant) {
         let Some(due) = self.next_timeout() else {
             return;
         };
         let late = now.saturating_since(due);
         if late > self.config.timers.max_time_no_response {
-            let grace = self.config.timers.max_time_no_response;
-            self.handlespace.extend_leases(self.id, now + grace);
-            self.probe_all(now);
-            self.probe_peers(now);
-            self.emit(Event::Resumed { late });
+            self.resume(now, late);
         }
     }
 

@@ -40,7 +40,7 @@ pub(super) struct World {
 pub(super) type End = (u32, AssociationId);
 
 /// Hosts from here on are elements.
-const ELEMENTS: u32 = 1000;
+pub(super) const ELEMENTS: u32 = 1000;
 
 #[derive(Clone, Debug)]
 pub(super) enum Flying {
@@ -181,7 +181,10 @@ impl World {
         self.assocs += 2;
         self.ends.insert((from, ours), (to, theirs));
         self.ends.insert((to, theirs), (from, ours));
-        let local = Locator::tcp(format!("127.0.0.1:{}", 20_000 + self.assocs).parse().unwrap());
+        // Elements are on four addresses.
+        let net = u32::from(from >= ELEMENTS);
+        let local = format!("127.0.{net}.{}:{}", 1 + net * (from % 4), 20_000 + self.assocs);
+        let local = Locator::tcp(local.parse().unwrap());
         let identity = Identity::Anonymous;
         let connected = |assoc, attempt, local, remote| {
             let identity = identity.clone();

@@ -6,6 +6,7 @@
 //!      \-claim------->       +-- while it waits, further reports and claims ask nothing more
 //! ```
 
+use super::silence::Silent;
 use super::{Event, Ignored, Registrar, RemovalReason, Timer};
 use crate::handlespace::Slot;
 use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
@@ -24,14 +25,16 @@ use rand_core::Rng;
 pub(super) struct Supervision {
     /// The association that speaks for the element; `None` while an element that was taken over
     /// has not shown itself.
-    holder: Option<AssociationId>,
+    pub(super) holder: Option<AssociationId>,
     /// Whom it was taken over from, until it has shown itself.
-    awaited_from: Option<ServerId>,
+    pub(super) awaited_from: Option<ServerId>,
     /// When it was claimed back from another registrar that had taken it over.
     claimed_back: Option<Instant>,
-    last_heard: Instant,
+    pub(super) last_heard: Instant,
     /// When the keep-alive was sent that has not been answered yet.
-    asked: Option<Instant>,
+    pub(super) asked: Option<Instant>,
+    /// Kept though it has not answered, because it is not the only one.
+    pub(super) silent: Option<Silent>,
     round_trip: RoundTrip,
     standing: Standing,
     /// Who wants to speak for the element if its holder does not answer.
@@ -88,7 +91,8 @@ impl Registrar {
     /// Whether an own element has shown itself, and we want to keep it.
     pub(super) fn is_spoken_for(&self, slot: Slot) -> bool {
         let shown = |known: &Supervision| known.holder.is_some() && known.awaited_from.is_none();
-        self.supervised.get(&slot).is_some_and(shown) && !self.is_leaving()
+        let is_given = self.is_leaving() || self.is_offered(slot);
+        self.supervised.get(&slot).is_some_and(shown) && !is_given
     }
 
     /// Whether an own element that another registrar has taken is claimed back. Not twice in a row:
@@ -193,6 +197,9 @@ impl Registrar {
             return;
         }
         let (holder, claimed) = (supervision.holder, supervision.claim.is_some());
+        if !claimed && self.is_kept_silent(now, slot, asked) {
+            return;
+        }
         let name = self.name(slot);
         self.be_patient(slot, timeout * 2);
         self.remove_element(now, slot, RemovalReason::KeepAliveMissed);
@@ -226,6 +233,7 @@ impl Registrar {
             return self.ignore(assoc, Ignored::UnaskedAck);
         };
         supervision.round_trip.sample(now.saturating_since(asked));
+        supervision.silent = None;
         if supervision.awaited_from.take().is_some() {
             self.timers.cancel(Timer::Awaited(slot));
         }
@@ -257,7 +265,21 @@ impl Registrar {
         if planted!("rfc-report-counter") && suspected {
             return self.remove_element(now, slot, RemovalReason::KeepAliveMissed);
         }
-        if suspected && let Some((handle, id)) = self.name(slot) {
+        if suspected {
+            self.rank_last(slot);
+        }
+    }
+
+    /// Ranks an element last until it has answered often enough.
+    pub(super) fn suspect(&mut self, slot: Slot) {
+        if let Some(supervision) = self.supervised.get_mut(&slot) {
+            supervision.standing = Standing::Suspected { answers_missing: CLEARING_ANSWERS };
+            self.rank_last(slot);
+        }
+    }
+
+    fn rank_last(&mut self, slot: Slot) {
+        if let Some((handle, id)) = self.name(slot) {
             self.handlespace.set_suspect(slot, true);
             self.emit(Event::ElementSuspected { handle, id });
         }
@@ -339,7 +361,7 @@ impl Registrar {
     }
 
     /// Sends a keep-alive and waits for the answer.
-    fn ask(&mut self, now: Instant, slot: Slot) {
+    pub(super) fn ask(&mut self, now: Instant, slot: Slot) {
         let timeout = self.keep_alive_timeout(slot);
         let Some((handle, id)) = self.name(slot) else {
             return;
@@ -428,6 +450,7 @@ impl Supervision {
             claimed_back: None,
             last_heard: now,
             asked: None,
+            silent: None,
             round_trip: RoundTrip::default(),
             standing: Standing::Good(Vec::new()),
             claim: None,

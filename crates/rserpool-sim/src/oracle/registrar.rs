@@ -29,6 +29,8 @@ pub(super) struct RegistrarModel {
     closed: BTreeSet<AssociationId>,
     /// Items asked for by the present input.
     items: Option<u32>,
+    /// When it thought itself cut off last.
+    cut_off: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub(super) struct Entry {
 const REPORTERS: usize = 3;
 const REPORT_WINDOW: Duration = Duration::from_secs(10);
 const CLEARING_ANSWERS: u32 = 2;
+/// The same about many that are silent at once.
+const MASS_SILENCE: Duration = Duration::from_secs(10);
 /// Most reports the model remembers of an element.
 const MAX_REPORTS: usize = 1_000;
 
@@ -64,6 +68,7 @@ impl RegistrarModel {
             capable: BTreeSet::new(),
             closed: BTreeSet::new(),
             items: None,
+            cut_off: None,
         }
     }
 
@@ -304,8 +309,14 @@ impl RegistrarModel {
                 let reporters: BTreeSet<_> =
                     entry.reports.iter().filter(recent).map(|(reporter, _)| *reporter).collect();
                 entry.suspected = Some(0);
+                let timeout = self.timers.keep_alive_timeout;
+                let is_silent = entry.asked.is_some_and(|asked| asked + timeout <= now);
+                let is_mass = self.is_cut_off(now) && is_silent;
+                if is_mass {
+                    self.cut_off = Some(now);
+                }
                 self.changed(handle);
-                if reporters.len() < REPORTERS {
+                if reporters.len() < REPORTERS && !is_mass {
                     let few = reporters.len();
                     return Err(("I7", format!("suspects {handle} {id} for {few} reporters")));
                 }
@@ -321,6 +332,10 @@ impl RegistrarModel {
                 if answers.is_none_or(|answers| answers < CLEARING_ANSWERS) {
                     return Err(("I7", format!("clears {handle} {id} after {answers:?} answers")));
                 }
+                Ok(())
+            }
+            Event::MassSilence { .. } => {
+                self.cut_off = Some(now);
                 Ok(())
             }
             // It was suspended: what it did not hear may have been said.
@@ -405,6 +420,10 @@ impl RegistrarModel {
         self.silent(now, worked)
     }
 
+    fn is_cut_off(&self, now: Instant) -> bool {
+        self.cut_off.is_some_and(|at| now.saturating_since(at) < MASS_SILENCE * 2)
+    }
+
     /// Elements that say nothing are found out in time, leases end in time.
     fn silent(&self, now: Instant, worked: u64) -> Verdict {
         let worked = Duration::from_micros(worked);
@@ -415,6 +434,7 @@ impl RegistrarModel {
             let Some(interval) = self.timers.keep_alive_interval else { continue };
             // Drawn up to half longer, once more if it was heard of in between.
             let limit = interval * 4 + self.timers.max_latency + Duration::from_millis(100);
+            let limit = if self.is_cut_off(now) { limit + MASS_SILENCE } else { limit };
             if now.saturating_since(entry.heard) > limit && worked > limit {
                 return Err(("I1", format!("has not asked {handle} {id} for too long")));
             }
