@@ -1,5 +1,6 @@
 //! Recomputes what is kept incrementally, for tests and the simulator.
 
+use super::shape::Shape;
 use super::{Handlespace, Slot, Sums, sums};
 use crate::id::ServerId;
 use alloc::collections::BTreeMap;
@@ -18,6 +19,7 @@ impl Handlespace {
             pool.check();
             let mut members = 0;
             let mut suspects = 0;
+            let mut shapes = BTreeMap::new();
             for (slot, element) in self.elements(pool) {
                 let id = element.id();
                 assert_eq!(self.slot(handle.as_bytes(), id), Some(slot), "{handle} {id}");
@@ -33,10 +35,14 @@ impl Handlespace {
                 sums.words += u64::from(sums::handle_words(handle) + sums::id_words(id));
                 sums.digest = sums.digest.wrapping_add(element.digest);
                 sums.elements += 1;
+                *shapes.entry(Shape::of(element)).or_insert(0) += 1;
                 members += 1;
                 suspects += usize::from(element.suspect());
             }
             assert_eq!((members, suspects), (pool.len(), pool.suspects()), "{handle}");
+            assert_eq!(Shape::of_most(&shapes), Some(pool.shape), "{handle}");
+            let mixed = (shapes.len() > 1).then_some(&shapes);
+            assert_eq!(pool.shapes.as_deref(), mixed, "{handle}");
             elements += members;
         }
         assert_eq!(self.sums, expected);

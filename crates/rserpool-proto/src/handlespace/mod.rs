@@ -24,6 +24,7 @@ mod model;
 mod pool;
 mod registration;
 mod replication;
+mod shape;
 mod sums;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! The handlespace against a plain map with the same rules written down once more.
 
+use super::shape::Shape;
 use super::*;
 use crate::policy::{PolicyNumber, PolicyParameter};
 use crate::wire::capability::Stamp;
@@ -16,11 +17,6 @@ struct Entry {
     until: Instant,
     suspect: bool,
     marked: bool,
-}
-
-struct Shape {
-    policy: PolicyNumber,
-    transport: Transport,
 }
 
 #[derive(Default)]
@@ -59,27 +55,32 @@ impl Model {
     }
 
     fn put(&mut self, key: &Key, wire: PoolElement, until: Instant) {
-        self.pools.entry(key.0.clone()).or_insert_with(|| Shape {
-            policy: wire.policy.number,
-            transport: wire.user_transport.clone(),
-        });
         let suspect = self.entries.get(key).is_some_and(|entry| entry.suspect);
         self.entries.insert(key.clone(), Entry { wire, until, suspect, marked: false });
+        self.settle(&key.0);
+    }
+
+    /// The pool is what most are, and the lowest of those that are as many.
+    fn settle(&mut self, handle: &PoolHandle) {
+        let members = self.entries.iter().filter(|((other, _), _)| other == handle);
+        let mut shapes: Vec<_> = members.map(|(_, e)| Shape::of_wire(&e.wire)).collect();
+        shapes.sort_unstable();
+        let count = |shape: &Shape| shapes.iter().filter(|other| *other == shape).count();
+        let most = shapes.iter().map(count).max();
+        match shapes.iter().find(|shape| Some(count(shape)) == most) {
+            Some(shape) => drop(self.pools.insert(handle.clone(), *shape)),
+            None => drop(self.pools.remove(handle)),
+        }
     }
 
     fn remove(&mut self, key: &Key) {
         self.entries.remove(key);
-        if !self.entries.keys().any(|(handle, _)| *handle == key.0) {
-            self.pools.remove(&key.0);
-        }
+        self.settle(&key.0);
     }
 
     fn register(&mut self, now: Instant, key: &Key, mut wire: PoolElement, until: Instant) -> bool {
         if let Some(shape) = self.pools.get(&key.0) {
-            let consistent = shape.policy == wire.policy.number
-                && core::mem::discriminant(&shape.transport)
-                    == core::mem::discriminant(&wire.user_transport)
-                && pool::use_of(&shape.transport) == pool::use_of(&wire.user_transport);
+            let consistent = *shape == Shape::of_wire(&wire);
             if !consistent {
                 return false;
             }

@@ -1,6 +1,7 @@
 //! Pools: a handle, a policy, seats.
 
 use super::Slot;
+use super::shape::{Kind, Shape, Shapes};
 use super::sums::{handle_key, handle_words};
 use crate::id::{PeId, PoolHandle};
 use crate::planted::planted;
@@ -10,7 +11,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::hash::Hasher;
-use core::mem::{self, Discriminant};
+use core::mem;
 use core::ops::Bound;
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
@@ -19,7 +20,7 @@ use hashbrown::HashTable;
 /// Servers that offer the same service under one handle.
 ///
 /// Its policy, transport type and transport use are those of the first element (RFC 5352 §3.1
-/// rule 1); it ends with its last one.
+/// rule 1), or those of most if other registrars know others; it ends with its last one.
 #[derive(Debug)]
 pub struct Pool {
     handle: PoolHandle,
@@ -27,11 +28,10 @@ pub struct Pool {
     pub(super) words: u32,
     /// What its handle adds to digests.
     pub(super) key: u64,
-    number: PolicyNumber,
+    pub(super) shape: Shape,
+    pub(super) shapes: Shapes,
     /// How many words its policy has, if it is known.
     policy_words: Option<usize>,
-    transport_kind: Discriminant<Transport>,
-    transport_use: TransportUse,
     /// Orders all elements but the suspect ones.
     policy: Box<dyn Policy>,
     /// Orders the suspect ones, while there are any.
@@ -77,17 +77,17 @@ impl Pool {
 
     /// Its policy.
     pub fn policy_number(&self) -> PolicyNumber {
-        self.number
+        self.shape.policy
     }
 
     /// What its transports carry.
     pub fn transport_use(&self) -> TransportUse {
-        self.transport_use
+        self.shape.transport_use
     }
 
     /// Whether a transport is of the pool's type.
     pub(super) fn has_type_of(&self, transport: &Transport) -> bool {
-        self.transport_kind == mem::discriminant(transport)
+        self.shape.transport == Kind::of(transport)
     }
 
     /// Whether a parameter of the pool's policy has the words that the policy calls for; `None` if
@@ -97,21 +97,15 @@ impl Pool {
         self.policy_words.map(|expected| words == Some(expected))
     }
 
-    pub(super) fn new(
-        handle: PoolHandle,
-        number: PolicyNumber,
-        transport: &Transport,
-        policies: &PolicyTable,
-    ) -> Self {
+    pub(super) fn new(handle: PoolHandle, shape: Shape, policies: &PolicyTable) -> Self {
         Self {
             words: handle_words(&handle),
             key: handle_key(&handle),
             handle,
-            number,
-            policy_words: policies.by_number(number).map(|kind| kind.words.len()),
-            transport_kind: mem::discriminant(transport),
-            transport_use: use_of(transport),
-            policy: (policies.answering(number).create)(),
+            shape,
+            shapes: None,
+            policy_words: policies.by_number(shape.policy).map(|kind| kind.words.len()),
+            policy: (policies.answering(shape.policy).create)(),
             suspects: None,
             ids: BTreeMap::new(),
             slots: Vec::new(),
@@ -177,7 +171,7 @@ impl Pool {
     ) {
         if suspect {
             self.policy.remove(seat);
-            let create = policies.answering(self.number).create;
+            let create = policies.answering(self.shape.policy).create;
             let suspects = self
                 .suspects
                 .get_or_insert_with(|| Box::new(Suspects { policy: create(), len: 0 }));
@@ -187,6 +181,29 @@ impl Pool {
             suspects.policy.remove(seat);
             self.policy.insert(seat, words);
             self.one_suspect_less();
+        }
+    }
+
+    /// Takes another shape, and orders the elements, given with their words and whether they are
+    /// suspect, by its policy.
+    pub(super) fn reshape<'a>(
+        &mut self,
+        shape: Shape,
+        policies: &PolicyTable,
+        elements: impl Iterator<Item = (Seat, &'a [u32], bool)>,
+    ) {
+        self.shape = shape;
+        self.policy_words = policies.by_number(shape.policy).map(|kind| kind.words.len());
+        let create = policies.answering(shape.policy).create;
+        self.policy = create();
+        if let Some(suspects) = &mut self.suspects {
+            suspects.policy = create();
+        }
+        for (seat, words, suspect) in elements {
+            match &mut self.suspects {
+                Some(suspects) if suspect => suspects.policy.insert(seat, words),
+                _ => self.policy.insert(seat, words),
+            }
         }
     }
 

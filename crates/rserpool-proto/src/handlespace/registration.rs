@@ -1,6 +1,7 @@
 //! Elements that register, re-register and deregister here (RFC 5352 §3.1, §3.2).
 
 use super::pool::{Pool, use_of};
+use super::shape::Shape;
 use super::{Change, ChangeKind, Element, Handlespace, Slot, Tombstone, sums};
 use crate::id::{PeId, PoolHandle, ServerId};
 use crate::planted::planted;
@@ -238,8 +239,7 @@ impl Handlespace {
     pub(super) fn add(&mut self, handle: &PoolHandle, wire: PoolElement, until: Instant) -> Change {
         let pool_index = self.pools.find(handle.as_bytes()).unwrap_or_else(|| {
             let policies = &self.config.policies;
-            let number = wire.policy.number;
-            self.pools.insert(Pool::new(handle.clone(), number, &wire.user_transport, policies))
+            self.pools.insert(Pool::new(handle.clone(), Shape::of_wire(&wire), policies))
         });
         let pool = self.pools.get_mut(pool_index);
         let mut element = Element::new(pool_index, wire, until);
@@ -248,10 +248,12 @@ impl Handlespace {
         let slot = self.elements.insert(element);
         let element = self.elements.get_mut(slot).expect("it has just been inserted");
         element.seat = pool.insert(id, slot, element.words());
+        pool.count_shape(Shape::of(element));
         let words = pool.words + sums::id_words(id);
         let handle = pool.handle().clone();
         self.leases.set(slot, None, until);
         self.count(home, words, digest);
+        self.settle(pool_index);
         Change {
             kind: ChangeKind::Added,
             handle,
@@ -272,12 +274,19 @@ impl Handlespace {
         let until = if planted!("renewal-keeps-lease") { old_lease } else { until };
         let policy = if planted!("renewal-keeps-values") { element.policy() } else { wire.policy };
         let wire = PoolElement { policy, ..wire };
+        let (before, index) = (Shape::of(element), element.pool);
         let visible = element.replace(wire, until);
         let home = element.home();
-        let pool = self.pools.get_mut(element.pool);
+        let pool = self.pools.get_mut(index);
         pool.update(element.seat, element.words(), element.suspect());
+        let after = Shape::of(element);
+        if before != after {
+            pool.uncount_shape(before);
+            pool.count_shape(after);
+        }
         self.leases.set(slot, Some(old_lease), until);
         let handle = self.recount(slot, previous).expect("the caller has found it");
+        self.settle(index);
         Change {
             kind: ChangeKind::Updated,
             handle,
@@ -301,10 +310,13 @@ impl Handlespace {
         self.leases.remove(slot);
         let pool = self.pools.get_mut(element.pool);
         pool.remove(id, element.seat, element.suspect());
+        pool.uncount_shape(Shape::of(&element));
         let words = pool.words + sums::id_words(id);
         let handle = pool.handle().clone();
         if pool.is_empty() {
             self.pools.remove(element.pool);
+        } else {
+            self.settle(element.pool);
         }
         self.uncount(home, words, element.digest);
         if let (Tombstone::Left, Some(stamp)) = (tombstone, element.stamp()) {

@@ -56,6 +56,7 @@ pub(super) struct TestElement {
     pub(super) seq: u64,
     pub(super) assoc: Option<AssociationId>,
     pub(super) alive: bool,
+    pub(super) policy: u32,
 }
 
 impl World {
@@ -291,14 +292,15 @@ impl World {
         let index = self.elements.len();
         let id = u32::try_from(index).unwrap();
         let host = ELEMENTS + id;
-        self.elements.push(TestElement { host, id, seq: 10, assoc: None, alive: true });
+        self.elements.push(TestElement { host, id, seq: 10, assoc: None, alive: true, policy: 1 });
         self.register(index, registrar);
         index
     }
 
     /// Registers an element, anew if it is registered, on a new association if it has none there.
     pub(super) fn register(&mut self, index: usize, registrar: u32) {
-        let TestElement { host, id, assoc, .. } = self.elements[index];
+        let TestElement { host, id, assoc, policy, .. } = self.elements[index];
+        let words = usize::from(policy != 1);
         let there = assoc
             .filter(|assoc| self.ends.get(&(host, *assoc)).is_some_and(|(to, _)| *to == registrar));
         let assoc = there.unwrap_or_else(|| self.connect(host, registrar, Channel::Asap, None));
@@ -310,7 +312,7 @@ impl World {
             home: ServerId::NONE,
             life: 600,
             user_transport: Transport::Tcp(format!("127.0.0.1:{}", 100 + id).parse().unwrap()),
-            policy: PolicyParameter::new(PolicyNumber(1), &[]),
+            policy: PolicyParameter::new(PolicyNumber(policy), &[7][..words]),
             asap_transport: None,
             extensions: ElementExtensions { stamp, ..ElementExtensions::default() },
         };
@@ -792,6 +794,49 @@ fn a_leaving_registrar_serves_its_elements_until_a_peer_has_them_and_takes_no_ne
     world.pass(millis(500));
     assert_eq!(world.known(2), [(0, 2)]);
     assert_eq!(world.known(1), [(0, 2)]);
+}
+
+/// RFC 5352 §3.1 rule 2 holds where a pool is known; here two do not know of each other's.
+#[test]
+fn a_pool_made_twice_with_two_policies_has_that_of_most_at_every_registrar() {
+    const LEAST_USED: u32 = 0x4000_0001;
+    for (round_robin, least_used, wins) in [(1, 1, 1), (1, 2, LEAST_USED), (2, 1, 1)] {
+        let mut world = World::new(3);
+        let home = |policy| if policy == 1 { 1 } else { 2 };
+        let policies = [1].repeat(round_robin).into_iter().chain([LEAST_USED].repeat(least_used));
+        for policy in policies {
+            let index = world.elements.len();
+            let known = TestElement {
+                host: ELEMENTS + index as u32,
+                id: index as u32,
+                seq: 10,
+                assoc: None,
+                alive: true,
+                policy,
+            };
+            world.elements.push(known);
+            world.register(index, home(policy));
+        }
+        world.pass(millis(20));
+        world.assert_agreed();
+        assert_eq!(world.known(3).len(), round_robin + least_used, "both sides are kept");
+        for id in 1..=3 {
+            let pool = world.space(id).pool(b"EchoPool").unwrap();
+            assert_eq!(pool.policy_number(), PolicyNumber(wins), "at {id}");
+        }
+        // Whoever does not fit is refused when it renews, and ends with its lease.
+        for index in 0..world.elements.len() {
+            world.register(index, home(world.elements[index].policy));
+        }
+        world.pass(millis(20));
+        let refused = world.events.iter().filter_map(|(_, event)| match event {
+            Event::RegistrationRefused { id, .. } => Some(world.elements[id.0 as usize].policy),
+            _ => None,
+        });
+        let refused: Vec<_> = refused.collect();
+        assert!(!refused.is_empty() && refused.iter().all(|policy| *policy != wins), "{refused:?}");
+        world.assert_agreed();
+    }
 }
 
 #[test]
