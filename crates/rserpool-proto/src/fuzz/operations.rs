@@ -14,7 +14,7 @@ use crate::wire::policy::{PolicyNumber, PolicyParameter};
 use crate::wire::pool_element::{ElementExtensions, PoolElement};
 use crate::wire::transport::Transport;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
@@ -79,7 +79,7 @@ struct World {
     /// What the registrar has accepted.
     elements: BTreeMap<Name, Known>,
     /// Requests without an answer: who asked, for which element, and what.
-    awaited: BTreeMap<(usize, Name), Vec<Request>>,
+    awaited: BTreeMap<(usize, Name), VecDeque<Request>>,
     /// Keep-alives to be answered after the outputs have been drained.
     acknowledgements: Vec<(AssociationId, Name)>,
     /// The newest answer to a resolution.
@@ -134,12 +134,15 @@ impl World {
             0 => Transport::Udp(address),
             _ => Transport::Tcp(address),
         };
+        if self.waits_for_many(place, &name) {
+            return;
+        }
         let lease = u64::try_from(life).ok().map(|life| self.now + Duration::from_secs(life));
         let known = Known { holder: place, lease, transport, policy };
 
         let expected = self.expected(place, &name, &known, life);
         let request = Request::Registration(known.clone());
-        self.awaited.entry((place, name.clone())).or_default().push(request);
+        self.awaited.entry((place, name.clone())).or_default().push_back(request);
         let (handle, id) = name.clone();
         let element = Box::new(PoolElement {
             id,
@@ -162,6 +165,11 @@ impl World {
         }
     }
 
+    /// Whether one more would be answered out of order.
+    fn waits_for_many(&self, place: usize, name: &Name) -> bool {
+        self.awaited.get(&(place, name.clone())).is_some_and(|asked| asked.len() >= 16)
+    }
+
     /// RFC 5352 §3.1, and whose an element is.
     fn expected(&self, place: usize, name: &Name, new: &Known, life: i32) -> Expected {
         if let Some(known) = self.elements.get(name)
@@ -182,8 +190,11 @@ impl World {
 
     fn deregister(&mut self, place: usize, name: Name) {
         let assoc = self.connected(place);
+        if self.waits_for_many(place, &name) {
+            return;
+        }
         let known = self.elements.get(&name).map(|known| known.holder);
-        self.awaited.entry((place, name.clone())).or_default().push(Request::Deregistration);
+        self.awaited.entry((place, name.clone())).or_default().push_back(Request::Deregistration);
         let (handle, id) = name.clone();
         self.send(assoc, Body::Deregistration { handle, id, stamp: None });
         if known.is_none_or(|holder| holder == place) {
@@ -327,23 +338,33 @@ impl World {
             }
             Body::RegistrationResponse { rejected, handle, id, errors, .. } => {
                 assert_eq!(rejected, !errors.is_empty());
-                let request = self.settle(place, &(handle.clone(), id));
+                let request = self.settle(place, &(handle.clone(), id), false);
                 if let (Some(Request::Registration(known)), false) = (request, rejected) {
                     self.elements.insert((handle, id), known);
                 }
             }
             Body::DeregistrationResponse { handle, id, .. } => {
                 // It also comes unasked, when a registration has ended.
-                self.settle(place, &(handle, id));
+                self.settle(place, &(handle, id), true);
             }
             Body::HandleResolutionResponse(response) => self.answered = Some(*response),
             other => panic!("a registrar does not send {other:?} here"),
         }
     }
 
-    /// The newest of what an end has asked for an element; what it asked before is overtaken.
-    fn settle(&mut self, place: usize, name: &Name) -> Option<Request> {
-        self.awaited.remove(&(place, name.clone()))?.pop()
+    /// What an end has asked for an element is answered in order.
+    fn settle(&mut self, place: usize, name: &Name, deregistered: bool) -> Option<Request> {
+        let key = (place, name.clone());
+        let asked = self.awaited.get_mut(&key)?;
+        if matches!(asked.front()?, Request::Deregistration) != deregistered {
+            assert!(deregistered, "an answer to a registration that was not asked for");
+            return None;
+        }
+        let first = asked.pop_front();
+        if asked.is_empty() {
+            self.awaited.remove(&key);
+        }
+        first
     }
 
     fn on_removed(&mut self, name: Name, reason: RemovalReason) {

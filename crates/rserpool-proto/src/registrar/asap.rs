@@ -220,9 +220,7 @@ impl Registrar {
             let released = self.release(change.slot);
             self.announce_removal(change, RemovalReason::Deregistered);
             self.respond_to_deregistration(assoc, handle, id, Vec::new());
-            if let Some(claim) = released.claim {
-                self.grant_claim(now, claim);
-            }
+            self.grant_claims(now, released.claims);
             return;
         }
         self.respond_to_deregistration(assoc, handle, id, Vec::new());
@@ -268,9 +266,7 @@ impl Registrar {
             self.notify_removed(holder, change.handle.clone(), change.id);
         }
         self.announce_removal(change, RemovalReason::Expired);
-        if let Some(claim) = released.claim {
-            self.grant_claim(now, claim);
-        }
+        self.grant_claims(now, released.claims);
     }
 
     /// RFC 5352 §3.3.

@@ -151,9 +151,7 @@ impl Registrar {
         if let Some(change) = self.handlespace.remove_at(now, slot) {
             self.announce_removal(change, reason);
         }
-        if let Some(claim) = released.claim {
-            self.grant_claim(now, claim);
-        }
+        self.grant_claims(now, released.claims);
     }
 
     pub(super) fn announce_removal(&mut self, change: Change, reason: RemovalReason) {

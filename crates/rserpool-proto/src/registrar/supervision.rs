@@ -37,8 +37,9 @@ pub(super) struct Supervision {
     pub(super) silent: Option<Silent>,
     round_trip: RoundTrip,
     standing: Standing,
-    /// Who wants to speak for the element if its holder does not answer.
-    claim: Option<Claim>,
+    /// What somebody else asks for who will speak for the element if its holder does not answer:
+    /// all by one, in order.
+    claims: Vec<Claim>,
 }
 
 /// What the supervision of an element leaves behind.
@@ -46,8 +47,8 @@ pub(super) struct Supervision {
 pub(super) struct Released {
     /// Who spoke for the element.
     pub(super) holder: Option<AssociationId>,
-    /// Who wants to.
-    pub(super) claim: Option<Claim>,
+    /// What somebody wants who wants to.
+    pub(super) claims: Vec<Claim>,
 }
 
 /// What users say of an element that answers us.
@@ -65,6 +66,10 @@ pub(super) enum Claim {
     Registration { assoc: AssociationId, handle: PoolHandle, element: Box<PoolElement> },
     Deregistration { assoc: AssociationId, handle: PoolHandle, id: PeId, stamp: Option<Stamp> },
 }
+
+/// Most messages of a claimant that wait until the holder has been asked; further ones are
+/// refused at once, out of order.
+const MAX_CLAIMS: usize = 16;
 
 /// Users that must report an element within [`REPORT_WINDOW`] for it to be ranked last.
 const REPORTERS: usize = 3;
@@ -163,7 +168,7 @@ impl Registrar {
         if let Some(association) = association {
             association.elements.remove(&slot);
         }
-        Released { holder: supervision.holder, claim: supervision.claim }
+        Released { holder: supervision.holder, claims: supervision.claims }
     }
 
     /// Whether an element wants to be asked: it does unless it was heard of lately.
@@ -196,7 +201,7 @@ impl Registrar {
             self.timers.set(Timer::KeepAliveTimeout(slot), asked + timeout);
             return;
         }
-        let (holder, claimed) = (supervision.holder, supervision.claim.is_some());
+        let (holder, claimed) = (supervision.holder, !supervision.claims.is_empty());
         if !claimed && self.is_kept_silent(now, slot, asked) {
             return;
         }
@@ -237,14 +242,14 @@ impl Registrar {
         if supervision.awaited_from.take().is_some() {
             self.timers.cancel(Timer::Awaited(slot));
         }
-        let claim = supervision.claim.take();
+        let claims = core::mem::take(&mut supervision.claims);
         let cleared = supervision.standing.answered();
         self.be_patient(slot, Duration::ZERO);
         self.timers.cancel(Timer::KeepAliveTimeout(slot));
         if !planted!("keep-alive-stops") {
             self.schedule_keep_alive(now, slot);
         }
-        if let Some(claim) = claim {
+        for claim in claims {
             self.refuse_claim(claim);
         }
         if cleared {
@@ -296,12 +301,12 @@ impl Registrar {
             return;
         };
         let asked = supervision.asked.is_some();
-        match &supervision.claim {
-            None => supervision.claim = Some(claim),
-            // The same claimant again, with newer values.
-            Some(waiting) if waiting.assoc() == claim.assoc() => supervision.claim = Some(claim),
-            Some(_) => return self.refuse_claim(claim),
+        // One that repeats itself is answered as often as it asks, and its last word counts.
+        let is_same = supervision.claims.iter().all(|other| other.assoc() == claim.assoc());
+        if !is_same || supervision.claims.len() >= MAX_CLAIMS {
+            return self.refuse_claim(claim);
         }
+        supervision.claims.push(claim);
         if !asked {
             self.ask(now, slot);
         }
@@ -311,13 +316,18 @@ impl Registrar {
     pub(super) fn let_go(&mut self, now: Instant, slot: Slot) {
         // Whom to believe about it is for its new home to find out.
         self.handlespace.set_suspect(slot, false);
-        if let Some(claim) = self.release(slot).claim {
+        let released = self.release(slot);
+        self.grant_claims(now, released.claims);
+    }
+
+    /// Nobody speaks for the element any more: whoever waited for that does.
+    pub(super) fn grant_claims(&mut self, now: Instant, claims: Vec<Claim>) {
+        for claim in claims {
             self.grant_claim(now, claim);
         }
     }
 
-    /// Nobody speaks for the element any more: whoever waited for that does.
-    pub(super) fn grant_claim(&mut self, now: Instant, claim: Claim) {
+    fn grant_claim(&mut self, now: Instant, claim: Claim) {
         let Some(association) = self.associations.get(&claim.assoc()) else {
             return;
         };
@@ -453,7 +463,7 @@ impl Supervision {
             silent: None,
             round_trip: RoundTrip::default(),
             standing: Standing::Good(Vec::new()),
-            claim: None,
+            claims: Vec::new(),
         }
     }
 }

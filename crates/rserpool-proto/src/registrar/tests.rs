@@ -440,6 +440,33 @@ fn a_claim_from_a_registered_address_is_granted_when_the_holder_is_silent() {
 }
 
 #[test]
+fn a_claimant_that_repeats_itself_is_answered_as_often_as_it_asks() {
+    for answers in [true, false] {
+        let mut scene = Scene::new();
+        let (holder, claimant) = (scene.asap(), scene.asap());
+        scene.register(holder, element(1));
+        for _ in 0..3 {
+            scene.send(claimant, registration(element(1)));
+        }
+        scene.send(claimant, deregistration(1));
+        if answers {
+            scene.send(holder, Body::EndpointKeepAliveAck { handle: pool(), id: PeId(1) });
+        } else {
+            scene.wait(Duration::from_secs(1));
+        }
+        let got = scene.answers(claimant);
+        assert_eq!(got.len(), 4, "{got:?}");
+        for answer in &got[..3] {
+            let granted = matches!(answer, Body::RegistrationResponse { rejected: false, .. });
+            assert_eq!(granted, !answers, "{answer:?}");
+        }
+        assert!(matches!(got[3], Body::DeregistrationResponse { .. }));
+        let left = usize::from(answers);
+        assert_eq!(scene.registrar.handlespace().element_count(), left, "its last word counts");
+    }
+}
+
+#[test]
 fn a_claim_is_granted_when_the_holder_goes_before_it_answers() {
     // RFC 5352 §3.1: every registration is answered.
     for leaves in [false, true] {
