@@ -12,6 +12,7 @@
 //! * [`Registrar`] serves an operation scope.
 //! * [`PoolElement`] keeps a server in its pool, whatever happens to registrars.
 //! * [`PoolUser`] finds servers of a pool by the pool's policy.
+//! * [`scope`] names pools of other scopes and finds their registrars.
 //! * [`table`] reads all that a registrar knows.
 //! * [`driver`] is what they run on, and [`proto`] all that needs no input or output.
 //!
@@ -26,6 +27,7 @@ pub mod metrics;
 pub mod pool_element;
 pub mod pool_user;
 pub mod registrar;
+pub mod scope;
 mod seed;
 pub mod table;
 
