@@ -3,9 +3,11 @@
 use crate::failure::Failure;
 use clap::{Args, ValueEnum};
 use rserpool::driver::{Announcements, Network, is_sctp_available};
-use rserpool::proto::machine::{Locator, TransportKind};
+use rserpool::proto::machine::{InvalidLocator, Locator, TransportKind};
 use rserpool::proto::timers::Preset;
 use rserpool::proto::wire::PORT_ASAP;
+use rserpool::scope::{Directory, Dns, InvalidName, ScopeError, ScopeName};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// Where registrars are.
@@ -25,6 +27,33 @@ pub(crate) struct RegistrarFlags {
     registrars: Vec<Locator>,
     #[command(flatten)]
     announce: AnnounceFlags,
+    /// A registrar of another scope, for pools written POOL@SCOPE; repeat it for each
+    ///
+    /// A scope that is not given here is asked of DNS, by its records _asap._tcp.SCOPE and
+    /// _asap._sctp.SCOPE.
+    #[arg(long = "scope", value_name = "SCOPE=ADDR", value_parser = of_scope)]
+    scopes: Vec<(ScopeName, Locator)>,
+    /// The name server that is asked for scopes [default: those of this host]
+    #[arg(long, value_name = "ADDR")]
+    dns: Option<SocketAddr>,
+}
+
+/// Reads a scope and the address of one of its registrars.
+fn of_scope(text: &str) -> Result<(ScopeName, Locator), String> {
+    let (scope, registrar) =
+        text.split_once('=').ok_or("it is written SCOPE=ADDR, like east=tcp://10.0.0.1:3863")?;
+    let scope = scope.parse().map_err(|error: InvalidName| error.to_string())?;
+    let registrar = registrar.parse().map_err(|error: InvalidLocator| error.to_string())?;
+    Ok((scope, registrar))
+}
+
+/// How the registrars of a scope are reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Registrars {
+    /// Where they are.
+    pub(crate) locators: Vec<Locator>,
+    /// From where, and whether announcements are heard.
+    pub(crate) network: Network,
 }
 
 /// Where registrars announce themselves.
@@ -66,15 +95,41 @@ pub(crate) fn group(text: &str) -> Result<SocketAddr, String> {
 }
 
 impl RegistrarFlags {
-    /// The registrars, all of them reached in a way that works here.
-    pub(crate) fn locators(&self) -> Result<Vec<Locator>, Failure> {
+    /// The registrars of a scope; of the own one if none is given.
+    pub(crate) async fn of(&self, scope: Option<&ScopeName>) -> Result<Registrars, Failure> {
+        let Some(scope) = scope else {
+            return Ok(Registrars { locators: self.locators()?, network: self.network() });
+        };
+        let mut scopes = BTreeMap::<_, Vec<Locator>>::new();
+        for (scope, registrar) in self.scopes.iter().cloned() {
+            scopes.entry(scope).or_default().push(registrar);
+        }
+        let dns = self.dns.map_or(Dns::System, Dns::Server);
+        let locators = Directory { scopes, dns }.registrars(scope).await.map_err(|error| {
+            let next = match &error {
+                ScopeError::Dns { .. } => {
+                    "say where a registrar is by --scope, or who knows by --dns"
+                }
+                _ => "say where a registrar is by --scope, or see to its DNS records",
+            };
+            Failure::failed(&error).next(next)
+        })?;
+        if locators.iter().all(is_only_sctp) && !is_sctp_available() {
+            return Err(no_sctp("--scope SCOPE="));
+        }
+        // Announcements are of the own scope.
+        Ok(Registrars { locators, network: Network::default() })
+    }
+
+    /// The registrars of the own scope, all of them reached in a way that works here.
+    fn locators(&self) -> Result<Vec<Locator>, Failure> {
         if self.registrars.is_empty() {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_ASAP));
             let local = Locator { transport: TransportKind::Auto, ..Locator::tcp(address) };
             return Ok(if self.are_announced() { Vec::new() } else { vec![local] });
         }
-        let only_sctp = |locator: &Locator| locator.transport == TransportKind::Sctp;
-        if self.registrars.iter().all(only_sctp) && !self.are_announced() && !is_sctp_available() {
+        if self.registrars.iter().all(is_only_sctp) && !self.are_announced() && !is_sctp_available()
+        {
             return Err(no_sctp("--registrar"));
         }
         Ok(self.registrars.clone())
@@ -86,10 +141,14 @@ impl RegistrarFlags {
     }
 
     /// How they are reached, and heard.
-    pub(crate) fn network(&self) -> Network {
+    fn network(&self) -> Network {
         let announcements = self.announce.over(Announcements::default());
         Network { announcements, ..Network::default() }
     }
+}
+
+fn is_only_sctp(locator: &Locator) -> bool {
+    locator.transport == TransportKind::Sctp
 }
 
 /// What is wanted over SCTP alone cannot be had here.

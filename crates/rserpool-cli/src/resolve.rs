@@ -11,13 +11,14 @@ use rserpool::proto::endpoint::pool_user::{PoolUserConfig, Resolution, ResolveEr
 use rserpool::proto::id::PoolHandle;
 use rserpool::proto::machine::Locator;
 use rserpool::proto::timers::UserTimers;
+use rserpool::scope::PoolName;
 use std::time::{Duration, Instant};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Which pool
-    pool: PoolHandle,
+    /// Which pool; POOL@SCOPE for one of another scope
+    pool: PoolName,
     /// Ask for this many elements [default: as many as the registrar chooses]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     items: Option<u32>,
@@ -36,18 +37,24 @@ the next one to ask gets the next element. `rserpool list` shows a pool without 
 Examples:
   rserpool resolve web
   rserpool resolve web --items 1 --json | jq -r '.elements[0].addresses[0]'
-  rserpool resolve web --registrar tcp://10.0.0.1:3863 --registrar tcp://10.0.0.2:3863";
+  rserpool resolve web --registrar tcp://10.0.0.1:3863 --registrar tcp://10.0.0.2:3863
+  rserpool resolve web@east.example.org
+      in the scope whose registrars DNS knows as _asap._tcp.east.example.org
+  rserpool resolve web@east --scope east=tcp://10.1.0.1:3863";
 
 impl Args {
     pub(crate) async fn run(self, stop: &Stop) -> Result<(), Failure> {
-        let registrars = self.registrars.locators()?;
-        let mut config = PoolUserConfig::new(registrars);
+        let registrars = tokio::select! {
+            registrars = self.registrars.of(self.pool.scope.as_ref()) => registrars?,
+            () = stop.requested() => return Err(Failure::interrupted()),
+        };
+        let mut config = PoolUserConfig::new(registrars.locators);
         config.timers = UserTimers::preset(self.timers.timers.into());
         config.items = self.items;
         let patience = if self.registrars.are_announced() { HEAR } else { Duration::ZERO };
-        let user = rserpool::PoolUser::with(config, self.registrars.network());
+        let user = rserpool::PoolUser::with(config, registrars.network);
         let resolution = tokio::select! {
-            resolution = resolve(&user, &self.pool, patience) => resolution.map_err(failure)?,
+            resolution = resolve(&user, &self.pool.handle, patience) => resolution.map_err(failure)?,
             () = stop.requested() => return Err(Failure::interrupted()),
         };
         let mut pool =

@@ -271,7 +271,7 @@ async fn services(
         _ => None,
     });
     Ok(in_order(records.take(MAX_REGISTRARS).collect(), |bound| {
-        u64::from(getrandom::u32().unwrap_or(0)) * bound >> 32
+        (u64::from(getrandom::u32().unwrap_or(0)) * bound) >> 32
     }))
 }
 

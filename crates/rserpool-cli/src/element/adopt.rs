@@ -14,9 +14,11 @@ use super::supervise::{self, Backoff, Server, StopSignal};
 use crate::failure::Failure;
 use crate::refusal::Refusal;
 use crate::signals::Stop;
+use futures_util::future::{join_all, select_all};
 use rserpool::PoolElement;
 use rserpool::driver::Network;
 use rserpool::proto::endpoint::pool_element::{Event, PoolElementConfig, State};
+use rserpool::scope::PoolName;
 use std::ffi::OsString;
 use std::future::Future;
 use std::pin::Pin;
@@ -25,11 +27,19 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
+/// A pool that the server is to be in.
+#[derive(Debug)]
+pub(super) struct Membership {
+    /// As the command names it.
+    pub(super) pool: PoolName,
+    pub(super) element: PoolElementConfig,
+    pub(super) network: Network,
+}
+
 /// What to do, all of it checked.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) element: PoolElementConfig,
-    pub(super) network: Network,
+    pub(super) memberships: Vec<Membership>,
     /// Where the server is looked at.
     pub(super) server: Service,
     pub(super) check: Check,
@@ -48,7 +58,7 @@ pub(super) struct Plan {
     pub(super) kill_after: Duration,
 }
 
-/// A server and its membership.
+/// A server and its memberships.
 pub(super) struct Adoption {
     plan: Plan,
     server: Option<Server>,
@@ -57,6 +67,12 @@ pub(super) struct Adoption {
     backoff: Backoff,
     looks: Looks,
     health: Health,
+    members: Vec<Member>,
+}
+
+/// One of its memberships.
+struct Member {
+    plan: Membership,
     /// From the first time that the server is well.
     element: Option<PoolElement>,
     /// Whether a registrar has ever let it in.
@@ -72,7 +88,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
 
 impl Adoption {
-    pub(super) fn new(plan: Plan) -> Self {
+    pub(super) fn new(mut plan: Plan) -> Self {
+        let memberships = std::mem::take(&mut plan.memberships);
         let looks = Looks::new(&plan);
         Self {
             plan,
@@ -81,9 +98,7 @@ impl Adoption {
             backoff: Backoff::default(),
             looks,
             health: Health::default(),
-            element: None,
-            was_registered: false,
-            retry_at: None,
+            members: memberships.into_iter().map(Member::new).collect(),
         }
     }
 
@@ -94,6 +109,7 @@ impl Adoption {
             self.server = Some(Server::start(&self.plan.command)?);
         }
         let result = loop {
+            let retry_at = self.members.iter().filter_map(|member| member.retry_at).min();
             tokio::select! {
                 biased;
                 () = stop.requested() => break Ok(()),
@@ -107,16 +123,13 @@ impl Adoption {
                     self.server = Some(Server::start(&self.plan.command)?);
                     self.looks.at_once();
                 }
-                event = next_event(&mut self.element) => {
-                    if let Err(failure) = self.on_event(event).await {
+                (member, event) = next_event(&mut self.members) => {
+                    if let Err(failure) = self.on_event(member, event) {
                         break Err(failure);
                     }
                 }
-                () = at(self.retry_at) => {
-                    self.retry_at = None;
-                    if let Some(element) = &self.element && self.health.is_up() {
-                        element.reregister().await;
-                    }
+                () = at(retry_at) => {
+                    self.retry().await;
                 }
                 // A server that is to be started again is not there: whatever answers in its place
                 // is another one.
@@ -157,38 +170,33 @@ impl Adoption {
             None => {}
         }
         // What was unclear is not reported: the next look will be clearer.
-        if healthy && let Some(element) = &self.element {
-            element.report_health(true).await;
+        if healthy {
+            for element in self.members.iter().filter_map(|member| member.element.as_ref()) {
+                element.report_health(true).await;
+            }
         }
         Ok(())
     }
 
-    async fn on_event(&mut self, event: Event) -> Result<(), Failure> {
-        match event {
-            Event::HealthWanted => self.looks.at_once(),
-            Event::Registered { .. } => self.was_registered = true,
-            Event::Refused { errors } => {
-                let pool = &self.plan.element.handle;
-                let refusal = Refusal::new(&pool.to_string(), &errors);
-                if !refusal.passes && !self.was_registered {
-                    let message = format!("cannot join pool {pool}: {}", refusal.why);
-                    return Err(Failure::failed(message).next(refusal.next));
-                }
-                warn!(handle = %pool, why = refusal.why, next = refusal.next, "registration refused");
-                self.retry_at = Some(Instant::now() + RETRY);
-            }
-            Event::RegistrarUnreachable => {
-                let registrars: Vec<String> =
-                    self.plan.element.registrars.iter().map(ToString::to_string).collect();
-                warn!(
-                    registrars = registrars.join(" "),
-                    next = "start one with `rserpool registrar`, or say where it is by --registrar",
-                    "not in the pool: no registrar answers; trying on"
-                );
-            }
-            _ => {}
+    fn on_event(&mut self, member: usize, event: Event) -> Result<(), Failure> {
+        if event == Event::HealthWanted {
+            self.looks.at_once();
+            return Ok(());
         }
-        Ok(())
+        self.members[member].on_event(event)
+    }
+
+    /// Registers again where that was refused and it is time.
+    async fn retry(&mut self) {
+        let (now, is_up) = (Instant::now(), self.health.is_up());
+        for member in &mut self.members {
+            if member.retry_at.take_if(|at| *at <= now).is_some()
+                && is_up
+                && let Some(element) = &member.element
+            {
+                element.reregister().await;
+            }
+        }
     }
 
     /// Gives the result of the command, or nothing if the server will be started again.
@@ -206,35 +214,21 @@ impl Adoption {
     }
 
     async fn join(&mut self) -> Result<(), Failure> {
-        match &self.element {
-            Some(element) => element.reregister().await,
-            None => {
-                let element =
-                    PoolElement::start_with(self.plan.element.clone(), self.plan.network.clone())
-                        .await
-                        .map_err(Failure::usage)?;
-                self.element = Some(element);
-            }
+        for member in &mut self.members {
+            member.join().await?;
         }
         Ok(())
     }
 
-    /// Takes at most as long as a registrar may take to confirm it.
+    /// Takes at most as long as a registrar may take to confirm it, for all pools together.
     async fn leave(&mut self) {
-        self.retry_at = None;
-        if let Some(element) = &self.element {
-            element.report_health(false).await;
-            // The library says it if nobody confirms; there is nothing else to do.
-            let _ = element.deregister().await;
-        }
+        join_all(self.members.iter_mut().map(Member::leave)).await;
     }
 
     /// Leaves the pool, lets the server come to the end of its connections, and stops it.
     async fn finish(mut self) {
-        // The event may not have been heard yet.
-        let is_registered =
-            self.element.as_ref().is_some_and(|element| element.state() == State::Registered);
-        let was_in_pool = is_registered || (self.was_registered && self.health.is_up());
+        let is_up = self.health.is_up();
+        let was_in_pool = self.members.iter().any(|member| member.is_in_pool(is_up));
         self.leave().await;
         if was_in_pool {
             let drained = drain(&self.plan.server, self.plan.settle, self.plan.drain);
@@ -278,14 +272,82 @@ async fn ended(server: &mut Option<Server>) -> ExitStatus {
     }
 }
 
-async fn next_event(element: &mut Option<PoolElement>) -> Event {
-    match element {
-        Some(element) => match element.next_event().await {
-            Some(event) => event,
-            // Its task ends with the runtime, and so do we.
-            None => std::future::pending().await,
-        },
-        None => std::future::pending().await,
+/// The next event, and which of the members it is of.
+async fn next_event(members: &mut [Member]) -> (usize, Event) {
+    let events = members.iter_mut().map(|member| Box::pin(member.next_event()));
+    let (event, member, _) = select_all(events).await;
+    (member, event)
+}
+
+impl Member {
+    fn new(plan: Membership) -> Self {
+        Self { plan, element: None, was_registered: false, retry_at: None }
+    }
+
+    async fn next_event(&mut self) -> Event {
+        if let Some(element) = &mut self.element
+            && let Some(event) = element.next_event().await
+        {
+            return event;
+        }
+        // Not well yet; or its task ended with the runtime, and so do we.
+        std::future::pending().await
+    }
+
+    fn on_event(&mut self, event: Event) -> Result<(), Failure> {
+        let pool = &self.plan.pool;
+        match event {
+            Event::Registered { .. } => self.was_registered = true,
+            Event::Refused { errors } => {
+                let refusal = Refusal::new(&pool.to_string(), &errors);
+                if !refusal.passes && !self.was_registered {
+                    let message = format!("cannot join pool {pool}: {}", refusal.why);
+                    return Err(Failure::failed(message).next(refusal.next));
+                }
+                warn!(handle = %pool, why = refusal.why, next = refusal.next, "registration refused");
+                self.retry_at = Some(Instant::now() + RETRY);
+            }
+            Event::RegistrarUnreachable => {
+                let registrars = self.plan.element.registrars.iter();
+                let registrars: Vec<String> = registrars.map(ToString::to_string).collect();
+                warn!(
+                    handle = %pool,
+                    registrars = registrars.join(" "),
+                    next = "start one with `rserpool registrar`, or say where it is by --registrar",
+                    "not in the pool: no registrar answers; trying on"
+                );
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn join(&mut self) -> Result<(), Failure> {
+        match &self.element {
+            Some(element) => element.reregister().await,
+            None => {
+                let (element, network) = (self.plan.element.clone(), self.plan.network.clone());
+                let started = PoolElement::start_with(element, network).await;
+                self.element = Some(started.map_err(Failure::usage)?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn leave(&mut self) {
+        self.retry_at = None;
+        if let Some(element) = &self.element {
+            element.report_health(false).await;
+            // The library says it if nobody confirms; there is nothing else to do.
+            let _ = element.deregister().await;
+        }
+    }
+
+    fn is_in_pool(&self, is_up: bool) -> bool {
+        // The event may not have been heard yet.
+        let is_registered =
+            self.element.as_ref().is_some_and(|element| element.state() == State::Registered);
+        is_registered || (self.was_registered && is_up)
     }
 }
 

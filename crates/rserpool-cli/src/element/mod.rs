@@ -19,12 +19,13 @@ use crate::failure::Failure;
 use crate::policy::PolicyFlags;
 use crate::signals::Stop;
 use crate::units;
-use adopt::{Adoption, Plan};
+use adopt::{Adoption, Membership, Plan};
 use check::Check;
 use rserpool::proto::endpoint::pool_element::{Health, PoolElementConfig};
-use rserpool::proto::id::{PeId, PoolHandle};
+use rserpool::proto::id::PeId;
 use rserpool::proto::machine::Locator;
 use rserpool::proto::timers::{ElementTimers, Preset, RegistrarTimers, UserTimers};
+use rserpool::scope::PoolName;
 use service::{Protocol, Service};
 use std::ffi::OsString;
 use std::time::Duration;
@@ -41,8 +42,9 @@ use supervise::StopSignal;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Which pool
-    pool: PoolHandle,
+    /// Which pool; POOL@SCOPE for one of another scope; more than one to be in all of them
+    #[arg(value_name = "POOL", required = true, num_args = 1..=MOST_POOLS)]
+    pools: Vec<PoolName>,
     #[command(flatten)]
     service: ServiceFlags,
     /// Where users reach it, if that is somewhere else [default: where it listens]
@@ -163,8 +165,13 @@ Examples:
   rserpool element dns --udp 10.0.0.7:53 --check 'command:dig +time=1 @10.0.0.7 example.org'
       one that is reached by UDP, where only a question shows whether it is well
 
+  rserpool element web shop web@east --tcp 127.0.0.1:8081 --scope east=10.1.0.1:3863
+      one that is in three pools at once, one of them in another scope
+
 Ctrl-C and SIGTERM take the server out of the pool, drain and stop it; a second one does so at once.";
 
+/// Most pools that a server is put into by one command.
+const MOST_POOLS: usize = 16;
 /// Longest default time from one look to the next.
 const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest default time that a server has to answer.
@@ -176,10 +183,14 @@ const SHORTEST_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Args {
     pub(crate) async fn run(self, stop: &Stop) -> Result<(), Failure> {
-        Adoption::new(self.plan()?).run(stop).await
+        let plan = tokio::select! {
+            plan = self.plan() => plan?,
+            () = stop.requested() => return Err(Failure::interrupted()),
+        };
+        Adoption::new(plan).run(stop).await
     }
 
-    fn plan(self) -> Result<Plan, Failure> {
+    async fn plan(self) -> Result<Plan, Failure> {
         let service = self.service.service()?;
         let advertised = service.advertised(self.advertise)?;
         let check = self.health.check.unwrap_or(Check::Connect);
@@ -197,15 +208,23 @@ impl Args {
             return Err(Failure::usage("--check-timeout 0: no server answers in no time"));
         }
         let settle = 2 * UserTimers::preset(preset).stale_cache_value;
-        let mut element =
-            PoolElementConfig::new(self.pool, advertised.transport(), self.registrars.locators()?);
-        element.id = self.id.map(PeId);
-        element.policy = self.policy.parameter()?;
-        element.timers = ElementTimers::preset(preset);
-        element.health = Health::Reported { max_age };
+        let (policy, timers) = (self.policy.parameter()?, ElementTimers::preset(preset));
+        let mut memberships = Vec::new();
+        for pool in self.pools {
+            if memberships.iter().any(|other: &Membership| other.pool == pool) {
+                return Err(Failure::usage(format!("pool {pool} is given twice")));
+            }
+            let registrars = self.registrars.of(pool.scope.as_ref()).await?;
+            let (handle, locators) = (pool.handle.clone(), registrars.locators);
+            let mut element = PoolElementConfig::new(handle, advertised.transport(), locators);
+            element.id = self.id.map(PeId);
+            element.policy = policy.clone();
+            element.timers = timers.clone();
+            element.health = Health::Reported { max_age };
+            memberships.push(Membership { pool, element, network: registrars.network });
+        }
         Ok(Plan {
-            element,
-            network: self.registrars.network(),
+            memberships,
             server: service.reachable(),
             check,
             interval: interval.max(SHORTEST_CHECK_INTERVAL),
@@ -231,13 +250,17 @@ mod tests {
         let words = format!("rserpool element {flags}");
         let cli = Cli::try_parse_from(words.split_whitespace()).map_err(|e| e.to_string())?;
         let Command::Element(args) = cli.command else { panic!("another command") };
-        args.plan().map_err(|failure| failure.message().to_owned())
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(args.plan()).map_err(|failure| failure.message().to_owned())
     }
 
     #[test]
     fn a_server_is_advertised_where_it_listens_unless_that_is_nowhere() {
-        let plan =
-            |flags| plan(flags).map(|plan| (plan.server.to_string(), plan.element.user_transport));
+        let plan = |flags| {
+            plan(flags).map(|plan| {
+                (plan.server.to_string(), plan.memberships[0].element.user_transport.clone())
+            })
+        };
         let tcp = |text: &str| Transport::Tcp(text.parse().unwrap());
         assert_eq!(
             plan("p --tcp 127.0.0.1:81"),
@@ -256,7 +279,8 @@ mod tests {
 
     #[test]
     fn a_server_has_one_transport_and_a_check_that_suits_it() {
-        let transport = |flags| plan(flags).map(|plan| plan.element.user_transport.to_string());
+        let transport =
+            |flags| plan(flags).map(|plan| plan.memberships[0].element.user_transport.to_string());
         let sctp = "p --sctp 10.0.0.7,10.1.0.7:13 --check command:true";
         assert_eq!(transport(sctp), Ok("sctp://10.0.0.7,10.1.0.7:13".into()));
         let udp = "p --udp 10.0.0.7:53 --check command:true";
@@ -276,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_keep_alive_is_answered_from_a_look_not_older_than_its_interval() {
-        let age = |flags| match plan(flags).unwrap().element.health {
+        let age = |flags| match plan(flags).unwrap().memberships[0].element.health {
             Health::Reported { max_age } => max_age.as_millis(),
             Health::Assumed => panic!("assumed"),
         };
@@ -293,6 +317,17 @@ mod tests {
         let plan = plan("p --tcp 127.0.0.1:81 --restart -- nginx -g off --tcp").unwrap();
         assert_eq!(plan.command, ["nginx", "-g", "off", "--tcp"].map(OsString::from));
         assert!(super::tests::plan("p --tcp 127.0.0.1:81 --restart").is_err());
+    }
+
+    #[test]
+    fn one_server_may_be_in_several_pools_and_scopes() {
+        let east = "web shop web@east --scope east=tcp://10.1.0.1:3863 --tcp 127.0.0.1:81";
+        let plan = plan(east).unwrap();
+        let pools: Vec<String> = plan.memberships.iter().map(|one| one.pool.to_string()).collect();
+        assert_eq!(pools, ["web", "shop", "web@east"]);
+        let registrars = &plan.memberships[2].element.registrars;
+        assert_eq!(registrars[0].to_string(), "tcp://10.1.0.1:3863");
+        assert!(super::tests::plan("web web --tcp 127.0.0.1:81").unwrap_err().contains("twice"));
     }
 
     #[test]

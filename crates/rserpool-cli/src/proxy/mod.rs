@@ -24,8 +24,8 @@ use crate::units::parse_duration;
 use balance::{Balance, Times};
 use rserpool::PoolUser;
 use rserpool::pool_user::PoolUserConfig;
-use rserpool::proto::id::PoolHandle;
 use rserpool::proto::timers::UserTimers;
+use rserpool::scope::PoolName;
 use serve::Serve;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -36,9 +36,9 @@ use tracing::{info, warn};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The pool whose elements serve the clients
+    /// The pool whose elements serve the clients; POOL@SCOPE for one of another scope
     #[arg(value_name = "POOL")]
-    pool: PoolHandle,
+    pool: PoolName,
 
     /// Where clients connect to
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
@@ -93,9 +93,9 @@ impl Args {
         let max_connections = enough_descriptors(self.max_connections, self.threads);
         let listener = listen(self.listen)?;
         let address = listener.local_addr().unwrap_or(self.listen);
-        let balance = self.balance()?;
+        let balance = self.balance().await?;
         let serve = Arc::new(Serve::new(
-            self.pool.clone(),
+            self.pool.handle.clone(),
             Arc::clone(&balance),
             self.connect_timeout,
             self.wait,
@@ -138,7 +138,7 @@ impl Args {
 
 impl Args {
     /// Starts to keep the list of elements.
-    fn balance(&self) -> Result<Arc<Balance>, Failure> {
+    async fn balance(&self) -> Result<Arc<Balance>, Failure> {
         let mut timers = UserTimers::preset(self.timers.timers.into());
         let times = Times {
             renew: timers.stale_cache_value,
@@ -147,14 +147,15 @@ impl Args {
         };
         // What is asked is asked of a registrar: the list kept here is all the cache there is.
         timers.stale_cache_value = Duration::ZERO;
-        let mut config = PoolUserConfig::new(self.registrars.locators()?);
+        let registrars = self.registrars.of(self.pool.scope.as_ref()).await?;
+        let mut config = PoolUserConfig::new(registrars.locators);
         config.timers = timers;
         config.items = Some(u32::MAX);
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)
             .map_err(|error| Failure::failed(format!("the system has no randomness: {error}")))?;
-        let user = PoolUser::with(config, self.registrars.network());
-        let (balance, wishes) = Balance::new(self.pool.clone(), times, seed);
+        let user = PoolUser::with(config, registrars.network);
+        let (balance, wishes) = Balance::new(self.pool.handle.clone(), times, seed);
         let balance = Arc::new(balance);
         let renewed = Arc::clone(&balance);
         tokio::spawn(async move { renewed.renew_forever(user, wishes).await });
