@@ -73,6 +73,10 @@ pub(crate) struct AnnounceFlags {
 }
 
 impl AnnounceFlags {
+    pub(crate) fn is_given(&self) -> bool {
+        !self.announce.is_empty()
+    }
+
     /// What the flags say; what they do not say is taken from `file`.
     pub(crate) fn over(&self, file: Announcements) -> Announcements {
         let mut announcements = file;
@@ -137,7 +141,7 @@ impl RegistrarFlags {
 
     /// Whether registrars are heard that announce themselves.
     pub(crate) fn are_announced(&self) -> bool {
-        !self.announce.announce.is_empty()
+        self.announce.is_given()
     }
 
     /// How they are reached, and heard.

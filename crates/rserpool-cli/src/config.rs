@@ -156,6 +156,37 @@ impl<'f> Section<'f> {
         }
     }
 
+    /// Reads each section of a list of them, `[[key]]`; empty if there is none.
+    pub(crate) fn sections<T>(
+        &mut self,
+        key: &str,
+        mut read: impl FnMut(&mut Section<'f>) -> T,
+    ) -> Vec<T> {
+        let Some(value) = self.take_raw(key) else { return Vec::new() };
+        let (span, path) = (value.span(), self.path_of(key));
+        let DeValue::Array(array) = value.into_inner() else {
+            self.file.note(span, path, format!("sections are wanted, written [[{key}]]"));
+            return Vec::new();
+        };
+        let mut values = Vec::new();
+        for (index, value) in array.into_iter().enumerate() {
+            let (span, path) = (value.span(), format!("{path}[{}]", index + 1));
+            match value.into_inner() {
+                DeValue::Table(table) => {
+                    let mut section =
+                        Section { file: self.file, path, span, table, taken: Vec::new() };
+                    values.push(read(&mut section));
+                    section.end();
+                }
+                other => {
+                    let what = format!("{} where a section is wanted", kind(&other));
+                    self.file.note(span, path, what);
+                }
+            }
+        }
+        values
+    }
+
     /// The keys that are left.
     pub(crate) fn keys(&self) -> Vec<String> {
         self.table.keys().map(|key| key.get_ref().to_string()).collect()

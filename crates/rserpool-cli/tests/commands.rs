@@ -296,7 +296,7 @@ fn an_interrupted_registrar_ends_in_order() {
 
 #[test]
 fn a_registrar_that_is_told_to_drain_has_left_when_the_command_is_back() {
-    let folder = own_folder();
+    let folder = own_folder("drain");
     let file = folder.join("registrar.pid");
     let name = file.to_str().unwrap();
     let drain = || run(&["registrar", "drain", "--pid-file", name]);
@@ -321,9 +321,46 @@ fn a_registrar_that_is_told_to_drain_has_left_when_the_command_is_back() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-/// A folder of this test process.
-fn own_folder() -> std::path::PathBuf {
-    let folder = std::env::temp_dir().join(format!("rserpool-{}", std::process::id()));
+#[test]
+fn one_process_serves_two_scopes_and_one_server_is_in_both() {
+    let folder = own_folder("scopes");
+    let file = folder.join("scopes.toml");
+    let scope = |name| format!("[[scope]]\nname='{name}'\nasap='tcp://127.0.0.1:0'\nenrp=[]\n");
+    std::fs::write(&file, scope("east") + &scope("west")).unwrap();
+    let mut registrar = Running::start(&["registrar", "--config", file.to_str().unwrap()]);
+    let mut asap = || registrar.log("scope served")["asap"].as_str().unwrap().to_owned();
+    let (east, west) = (asap(), asap());
+
+    let _server = TcpListener::bind(own_address(14)).unwrap();
+    let (server, of_west) = (own_address(14).to_string(), format!("west=tcp://{west}"));
+    let home = format!("tcp://{east}");
+    let mut element = Running::start(&[
+        "element",
+        "web",
+        "shop@west",
+        "--tcp",
+        &server,
+        "--registrar",
+        &home,
+        "--scope",
+        &of_west,
+    ]);
+    element.log("registered");
+    element.log("registered");
+    let resolve = |pool: &str| {
+        let output = run(&["resolve", pool, "--json", "--registrar", &home, "--scope", &of_west]);
+        output.status.code()
+    };
+    assert_eq!(resolve("web"), Some(0));
+    assert_eq!(resolve("shop@west"), Some(0));
+    assert_eq!(resolve("shop"), Some(1));
+    assert_eq!(resolve("web@west"), Some(1));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// A folder of one test of this process.
+fn own_folder(test: &str) -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("rserpool-{test}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }

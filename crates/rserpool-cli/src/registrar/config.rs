@@ -25,6 +25,9 @@
 //! life_unit = "milliseconds"         # of elements without our extensions; or seconds
 //! registered_addresses = "association"  # over SCTP; or any
 //! ```
+//!
+//! One process serves several scopes by a `[[scope]]` for each, with a name and with keys as above;
+//! only the log is of all.
 
 use crate::args::group;
 use crate::config::{self, Problem, Section};
@@ -35,12 +38,28 @@ use rserpool::proto::id::{PoolHandle, ServerId};
 use rserpool::proto::machine::Locator;
 use rserpool::proto::registrar::{AddressRule, LifeUnit, RegistrarConfig};
 use rserpool::proto::timers::{Preset, RegistrarTimers};
+use rserpool::scope::ScopeName;
 use std::net::SocketAddr;
 use toml::de::DeValue;
 
 /// What the file says.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FileConfig {
+    /// As `--log-level`.
+    pub(crate) log_level: Option<String>,
+    /// As `--log-format`.
+    pub(crate) log_format: Option<LogFormat>,
+    /// The only scope, unless there are `[[scope]]`s.
+    pub(crate) own: ScopeConfig,
+    /// Scopes that one process serves, each fully apart from the others.
+    pub(crate) scopes: Vec<ScopeConfig>,
+}
+
+/// What it says of one scope.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ScopeConfig {
+    /// What it is called here; only in `[[scope]]`.
+    pub(crate) name: Option<ScopeName>,
     /// Where elements and users are served; none given means the default.
     pub(crate) asap: Option<Vec<Locator>>,
     /// Where other registrars are served; an empty list means nowhere.
@@ -49,13 +68,12 @@ pub(crate) struct FileConfig {
     pub(crate) announcements: Announcements,
     /// Where registrars find each other.
     pub(crate) enrp_groups: Option<Vec<SocketAddr>>,
-    /// As `--log-level`.
-    pub(crate) log_level: Option<String>,
-    /// As `--log-format`.
-    pub(crate) log_format: Option<LogFormat>,
     /// The registrar itself.
     pub(crate) machine: RegistrarConfig,
 }
+
+/// Most scopes that one process serves.
+const MOST_SCOPES: usize = 64;
 
 impl FileConfig {
     /// Reads the text of a file. `preset`, if given, wins over the file's own.
@@ -64,72 +82,126 @@ impl FileConfig {
     /// Everything that is wrong with it.
     pub(crate) fn read(text: &str, preset: Option<Preset>) -> Result<Self, Vec<Problem>> {
         config::read(text, |root| {
-            let mut file = Self {
-                asap: root.take_list("asap", config::parsed),
-                enrp: root.take_list("enrp", config::parsed),
-                announcements: Announcements::default(),
-                enrp_groups: root.take_list("enrp_groups", |value| group(config::text(value)?)),
-                log_level: root.take("log_level", level),
-                log_format: root.take("log_format", format),
-                machine: RegistrarConfig::default(),
+            let log_level = root.take("log_level", level);
+            let log_format = root.take("log_format", format);
+            let mut seen: Vec<ScopeConfig> = Vec::new();
+            root.sections("scope", |section| {
+                let scope = ScopeConfig::read_named(section, &seen, preset);
+                seen.push(scope);
+            });
+            if seen.len() > MOST_SCOPES {
+                root.problem("scope", format!("one process serves {MOST_SCOPES} scopes at most"));
+            }
+            // Beside scopes there is none without a name: its keys are unknown then.
+            let own = if seen.is_empty() {
+                ScopeConfig::read(root, preset)
+            } else {
+                ScopeConfig::default()
             };
-            if file.asap.as_ref().is_some_and(Vec::is_empty) {
-                root.problem("asap", "a registrar without an address serves nobody");
-            }
-            let announcements = &mut file.announcements;
-            if let Some(interfaces) = root.take_list("announce", config::parsed) {
-                announcements.interfaces = interfaces;
-            }
-            if let Some(groups) =
-                root.take_list("announce_groups", |value| group(config::text(value)?))
-            {
-                announcements.groups = groups;
-            }
-            let machine = &mut file.machine;
-            machine.peers = root.take_list("peers", config::parsed).unwrap_or_default();
-            machine.id = root.take("id", config::id).map_or(ServerId::NONE, ServerId);
-            machine.timers = RegistrarTimers::preset(preset.unwrap_or_default());
-            root.section("timers", |section| timers(section, &mut machine.timers, preset));
-            let of_all = machine.timers.clone();
-            root.section("pool", |pools| {
-                for name in pools.keys() {
-                    let handle = PoolHandle::new(&name);
-                    pools.section(&name, |pool| {
-                        let mut of_pool = of_all.clone();
-                        pool.section("timers", |section| timers(section, &mut of_pool, None));
-                        match handle {
-                            Ok(handle) => drop(machine.pools.insert(handle, of_pool)),
-                            Err(error) => pool.problem("", error),
-                        }
-                    });
-                }
-            });
-            root.section("limits", |section| {
-                let limits = &mut machine.limits;
-                section.set("associations", &mut limits.associations, config::count);
-                section.set("idle_timeout", &mut limits.idle_timeout, config::positive_duration);
-                section.set("max_items", &mut limits.max_items, config::count);
-                section.set("peers", &mut limits.peers, config::count);
-                section.set("reports_per_second", &mut limits.reports_per_second, config::count);
-                let space = &mut limits.handlespace;
-                section.set("max_pools", &mut space.max_pools, config::count);
-                section.set("max_elements", &mut space.max_elements, config::count);
-                section.set(
-                    "max_elements_per_pool",
-                    &mut space.max_elements_per_pool,
-                    config::count,
-                );
-                section.set("max_handle_len", &mut space.max_handle_len, config::count);
-                section.set("max_tombstones", &mut space.max_tombstones, config::count);
-            });
-            root.section("compat", |section| {
-                let compat = &mut machine.compat;
-                section.set("life_unit", &mut compat.life_unit, life_unit);
-                section.set("registered_addresses", &mut compat.registered_addresses, address_rule);
-            });
-            file
+            Self { log_level, log_format, own, scopes: seen }
         })
     }
+}
+
+impl ScopeConfig {
+    /// Reads a scope that stands beside others, those before it given.
+    fn read_named(section: &mut Section<'_>, others: &[Self], preset: Option<Preset>) -> Self {
+        let name: Option<ScopeName> = section.take("name", config::parsed);
+        let scope = Self { name, ..Self::read(section, preset) };
+        match &scope.name {
+            None if !section.has_taken("name") => section.problem("name", "a scope needs a name"),
+            Some(name) if others.iter().any(|other| other.name.as_ref() == Some(name)) => {
+                section.problem("name", format!("there is another scope {name}"));
+            }
+            _ => {}
+        }
+        for (key, mine) in [("asap", &scope.asap), ("enrp", &scope.enrp)] {
+            if mine.is_none() && !section.has_taken(key) {
+                section.problem(key, "a scope needs addresses of its own");
+            }
+            let theirs = others.iter().flat_map(ScopeConfig::places);
+            let clash = theirs.filter(|place| place.port() != 0).find(|place| {
+                mine.iter()
+                    .flatten()
+                    .any(|locator| locator.socket_addrs().any(|mine| mine == *place))
+            });
+            if let Some(place) = clash {
+                section.problem(key, format!("{place} is of another scope already"));
+            }
+        }
+        scope
+    }
+
+    /// All addresses it serves at.
+    fn places(&self) -> impl Iterator<Item = SocketAddr> {
+        [&self.asap, &self.enrp].into_iter().flatten().flatten().flat_map(Locator::socket_addrs)
+    }
+
+    fn read(section: &mut Section<'_>, preset: Option<Preset>) -> Self {
+        let mut scope = Self {
+            name: None,
+            asap: section.take_list("asap", config::parsed),
+            enrp: section.take_list("enrp", config::parsed),
+            announcements: Announcements::default(),
+            enrp_groups: section.take_list("enrp_groups", |value| group(config::text(value)?)),
+            machine: RegistrarConfig::default(),
+        };
+        if scope.asap.as_ref().is_some_and(Vec::is_empty) {
+            section.problem("asap", "a registrar without an address serves nobody");
+        }
+        let announcements = &mut scope.announcements;
+        if let Some(interfaces) = section.take_list("announce", config::parsed) {
+            announcements.interfaces = interfaces;
+        }
+        if let Some(groups) =
+            section.take_list("announce_groups", |value| group(config::text(value)?))
+        {
+            announcements.groups = groups;
+        }
+        machine(section, &mut scope.machine, preset);
+        scope
+    }
+}
+
+/// Reads what the registrar itself is told.
+fn machine(section: &mut Section<'_>, machine: &mut RegistrarConfig, preset: Option<Preset>) {
+    machine.peers = section.take_list("peers", config::parsed).unwrap_or_default();
+    machine.id = section.take("id", config::id).map_or(ServerId::NONE, ServerId);
+    machine.timers = RegistrarTimers::preset(preset.unwrap_or_default());
+    section.section("timers", |section| timers(section, &mut machine.timers, preset));
+    let of_all = machine.timers.clone();
+    section.section("pool", |pools| {
+        for name in pools.keys() {
+            let handle = PoolHandle::new(&name);
+            pools.section(&name, |pool| {
+                let mut of_pool = of_all.clone();
+                pool.section("timers", |section| timers(section, &mut of_pool, None));
+                match handle {
+                    Ok(handle) => drop(machine.pools.insert(handle, of_pool)),
+                    Err(error) => pool.problem("", error),
+                }
+            });
+        }
+    });
+    section.section("limits", |section| {
+        let limits = &mut machine.limits;
+        section.set("associations", &mut limits.associations, config::count);
+        section.set("idle_timeout", &mut limits.idle_timeout, config::positive_duration);
+        section.set("max_items", &mut limits.max_items, config::count);
+        section.set("peers", &mut limits.peers, config::count);
+        section.set("reports_per_second", &mut limits.reports_per_second, config::count);
+        let space = &mut limits.handlespace;
+        section.set("max_pools", &mut space.max_pools, config::count);
+        section.set("max_elements", &mut space.max_elements, config::count);
+        section.set("max_elements_per_pool", &mut space.max_elements_per_pool, config::count);
+        section.set("max_handle_len", &mut space.max_handle_len, config::count);
+        section.set("max_tombstones", &mut space.max_tombstones, config::count);
+    });
+    section.section("compat", |section| {
+        let compat = &mut machine.compat;
+        section.set("life_unit", &mut compat.life_unit, life_unit);
+        section.set("registered_addresses", &mut compat.registered_addresses, address_rule);
+    });
 }
 
 /// Reads timers over those that are in `timers` already, and says which do not go together.
@@ -212,8 +284,8 @@ mod tests {
     #[test]
     fn an_empty_file_is_the_default() {
         let file = FileConfig::read("", None).unwrap();
-        assert_eq!(file.machine.timers, RegistrarTimers::default());
-        assert!(file.asap.is_none() && file.enrp.is_none());
+        assert_eq!(file.own.machine.timers, RegistrarTimers::default());
+        assert!(file.own.asap.is_none() && file.own.enrp.is_none());
     }
 
     #[test]
@@ -226,23 +298,77 @@ mod tests {
             .map(|line| format!("{}\n", line.trim_start_matches("//!")))
             .collect();
         let file = FileConfig::read(&example, None).unwrap();
-        assert_eq!(file.machine.id, ServerId(0x1234_abcd));
+        assert_eq!(file.own.machine.id, ServerId(0x1234_abcd));
         assert_eq!(file.log_format, Some(LogFormat::Json));
-        assert_eq!(file.asap.unwrap().len(), 1);
-        let web = &file.machine.pools[&PoolHandle::new("web").unwrap()];
+        assert_eq!(file.own.asap.unwrap().len(), 1);
+        let web = &file.own.machine.pools[&PoolHandle::new("web").unwrap()];
         assert_eq!(web.keep_alive_interval, Some(Duration::from_millis(80)));
-        assert_eq!(web.keep_alive_timeout, file.machine.timers.keep_alive_timeout);
+        assert_eq!(web.keep_alive_timeout, file.own.machine.timers.keep_alive_timeout);
     }
 
     #[test]
     fn a_pool_begins_with_the_timers_of_all_wherever_they_stand_in_the_file() {
         let text = "[pool.web.timers]\nkeep_alive_timeout = '1s'\n[timers]\npreset = 'rfc'\n";
         let file = FileConfig::read(text, None).unwrap();
-        let web = &file.machine.pools[&PoolHandle::new("web").unwrap()];
+        let web = &file.own.machine.pools[&PoolHandle::new("web").unwrap()];
         assert_eq!(web.peer_heartbeat, Duration::from_secs(30));
         assert_eq!(web.keep_alive_timeout, Duration::from_secs(1));
         let file = FileConfig::read(text, Some(Preset::Realtime)).unwrap();
-        assert_eq!(file.machine.timers, RegistrarTimers::preset(Preset::Realtime));
+        assert_eq!(file.own.machine.timers, RegistrarTimers::preset(Preset::Realtime));
+    }
+
+    #[test]
+    fn scopes_are_fully_apart() {
+        let text = "\
+log_level = 'warn'
+[[scope]]
+name = 'East'
+asap = '127.0.0.1:3863'
+enrp = '127.0.0.1:9901'
+[scope.timers]
+preset = 'realtime'
+[scope.limits]
+max_pools = 7
+[[scope]]
+name = 'west'
+asap = '127.0.0.1:3873'
+enrp = []
+peers = '10.0.0.1:9911'
+";
+        let file = FileConfig::read(text, None).unwrap();
+        let [east, west] = &file.scopes[..] else { panic!("{file:?}") };
+        assert_eq!(east.name.as_ref().map(ScopeName::as_str), Some("east"));
+        assert_eq!(east.machine.timers, RegistrarTimers::preset(Preset::Realtime));
+        assert_eq!(west.machine.timers, RegistrarTimers::default());
+        assert_eq!(east.machine.limits.handlespace.max_pools, 7);
+        assert_eq!((east.machine.peers.len(), west.machine.peers.len()), (0, 1));
+    }
+
+    #[test]
+    fn scopes_have_names_and_addresses_of_their_own() {
+        let text = "\
+asap = '127.0.0.1:1'
+[[scope]]
+name = 'east'
+asap = '127.0.0.1:3863'
+enrp = []
+[[scope]]
+name = 'EAST'
+asap = '127.0.0.1:3863'
+[[scope]]
+asap = []
+";
+        let found = problems(text).join("\n");
+        for expected in [
+            "line 1: asap: no such key",
+            "line 7: scope[2].name: there is another scope east",
+            "line 8: scope[2].asap: 127.0.0.1:3863 is of another scope already",
+            "line 6: scope[2].enrp: a scope needs addresses of its own",
+            "line 9: scope[3].name: a scope needs a name",
+            "line 10: scope[3].asap: a registrar without an address serves nobody",
+        ] {
+            assert!(found.contains(expected), "{expected}\n{found}");
+        }
     }
 
     #[test]

@@ -9,16 +9,19 @@ use crate::logging::{self, LogFlags};
 use crate::output;
 use crate::signals::Stop;
 use crate::units;
-use config::FileConfig;
+use config::{FileConfig, ScopeConfig};
 use drain::PidFile;
+use futures_util::future::join_all;
 use rserpool::Registrar;
 use rserpool::driver::BindError;
 use rserpool::proto::id::ServerId;
 use rserpool::proto::machine::Locator;
 use rserpool::registrar::Config;
+use rserpool::scope::ScopeName;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use tracing::info;
 
 /// Keep the pools: the server that elements register with and users ask
 ///
@@ -109,7 +112,20 @@ A file, with everything by default but what it says:
   idle_timeout = \"120s\"
   max_items = 128
 
-Flags win over the file.";
+One process serves several scopes, each fully apart, by a section for each:
+  [[scope]]
+  name = \"east\"
+  asap = \"10.0.0.1:3863\"
+  enrp = \"10.0.0.1:9901\"
+  [scope.timers]
+  preset = \"realtime\"
+
+  [[scope]]
+  name = \"west\"
+  asap = \"10.0.0.1:3873\"
+  enrp = \"10.0.0.1:9911\"
+
+Flags win over the file; where it has scopes, they say nothing of them.";
 
 impl Args {
     /// `log` is what the flags say; the file may say the rest.
@@ -124,18 +140,28 @@ impl Args {
         };
         let check_only = self.check_config;
         let pid_file = self.pid_file.clone();
-        let config = self.merged(file)?;
+        let scopes = self.merged(file)?;
         if check_only {
             output::talk("no problem");
             return Ok(());
         }
         logging::start(&log, "info")?;
-        let asap: Vec<SocketAddr> = config.asap.iter().flat_map(Locator::socket_addrs).collect();
         let _pid_file = pid_file.as_deref().map(PidFile::write).transpose()?;
-        let registrar =
-            Registrar::start(config).await.map_err(|error| not_listening(&error, &asap))?;
+        let mut registrars = Vec::new();
+        for (name, config) in scopes {
+            let asap: Vec<SocketAddr> =
+                config.asap.iter().flat_map(Locator::socket_addrs).collect();
+            let started = Registrar::start(config).await;
+            let registrar = started.map_err(|error| not_listening(&error, &asap))?;
+            if let Some(scope) = name {
+                let at: Vec<String> =
+                    registrar.asap_addrs().iter().map(ToString::to_string).collect();
+                info!(%scope, asap = at.join(" "), "scope served");
+            }
+            registrars.push(registrar);
+        }
         stop.requested().await;
-        registrar.shutdown().await;
+        join_all(registrars.into_iter().map(Registrar::shutdown)).await;
         Ok(())
     }
 
@@ -159,23 +185,49 @@ impl Args {
         })
     }
 
-    fn merged(self, file: FileConfig) -> Result<Config, Failure> {
-        let mut config = Config { machine: file.machine, ..Config::default() };
-        let set = |target: &mut Vec<Locator>, flags: Vec<Locator>, file: Option<Vec<Locator>>| {
-            let given = if flags.is_empty() { file } else { Some(flags) };
-            if let Some(given) = given {
-                *target = given;
+    /// The scopes to be served, with their names where they have any.
+    fn merged(self, file: FileConfig) -> Result<Vec<(Option<ScopeName>, Config)>, Failure> {
+        if file.scopes.is_empty() {
+            return Ok(vec![(None, self.over(file.own)?)]);
+        }
+        if self.says_something_of_a_scope() {
+            return Err(Failure::usage(
+                "the file has scopes: flags cannot say of which they speak",
+            )
+            .next("leave --asap, --enrp, --peer, --announce and --id out, and put them there"));
+        }
+        let scopes = file.scopes.into_iter();
+        scopes.map(|scope| Ok((scope.name.clone(), config(scope)))).collect()
+    }
+
+    fn says_something_of_a_scope(&self) -> bool {
+        let lists = [&self.asap, &self.enrp, &self.peer];
+        lists.into_iter().any(|list| !list.is_empty())
+            || !self.enrp_group.is_empty()
+            || self.id.is_some()
+            || self.announce.is_given()
+    }
+
+    /// The only scope, as flags and file say.
+    fn over(self, mut file: ScopeConfig) -> Result<Config, Failure> {
+        let set = |target: &mut Option<Vec<Locator>>, flags: Vec<Locator>| {
+            if !flags.is_empty() {
+                *target = Some(flags);
             }
         };
-        config.announcements = self.announce.over(file.announcements);
-        if let Some(groups) = file.enrp_groups {
-            config.enrp_groups = groups;
-        }
+        set(&mut file.asap, self.asap);
+        set(&mut file.enrp, self.enrp);
+        file.announcements = self.announce.over(file.announcements);
         if !self.enrp_group.is_empty() {
-            config.enrp_groups = self.enrp_group;
+            file.enrp_groups = Some(self.enrp_group);
         }
-        set(&mut config.asap, self.asap, file.asap);
-        set(&mut config.enrp, self.enrp, file.enrp);
+        if !self.peer.is_empty() {
+            file.machine.peers = self.peer;
+        }
+        if let Some(id) = self.id {
+            file.machine.id = ServerId(id);
+        }
+        let config = config(file);
         let clash = |asap: &&Locator| {
             asap.port != 0 && config.enrp.iter().any(|enrp| enrp.primary() == asap.primary())
         };
@@ -183,15 +235,19 @@ impl Args {
             return Err(Failure::usage(format!("{twice} is given both as --asap and as --enrp"))
                 .next("elements and users need a port of their own, and so do registrars"));
         }
-        if !self.peer.is_empty() {
-            config.machine.peers = self.peer;
-        }
-        if let Some(id) = self.id {
-            config.machine.id = ServerId(id);
-        }
-        config.limits.associations = config.machine.limits.associations;
         Ok(config)
     }
+}
+
+/// What a registrar is started with.
+fn config(scope: ScopeConfig) -> Config {
+    let mut config = Config { machine: scope.machine, ..Config::default() };
+    config.asap = scope.asap.unwrap_or(config.asap);
+    config.enrp = scope.enrp.unwrap_or(config.enrp);
+    config.announcements = scope.announcements;
+    config.enrp_groups = scope.enrp_groups.unwrap_or(config.enrp_groups);
+    config.limits.associations = config.machine.limits.associations;
+    config
 }
 
 /// Which address cannot be had, and by which flag to take another.
