@@ -9,7 +9,7 @@ use rserpool_proto::timers::RegistrarTimers;
 use rserpool_proto::wire::asap::{Body, HandleResolutionResponse};
 use rserpool_proto::wire::operation_error::ErrorCause;
 use rserpool_proto::wire::pool_element::PoolElement;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[derive(Debug)]
@@ -19,10 +19,10 @@ pub(super) struct RegistrarModel {
     max_associations: usize,
     pub(super) elements: BTreeMap<(PoolHandle, PeId), Entry>,
     pools: BTreeMap<PoolHandle, Law>,
-    /// Registrations that have not been answered.
-    pending: BTreeMap<(AssociationId, PoolHandle, PeId), PoolElement>,
-    /// Deregistrations that have not been answered.
-    leaving: BTreeSet<(AssociationId, PoolHandle, PeId)>,
+    /// Registrations that have not been answered, in order: each will be.
+    pending: BTreeMap<(AssociationId, PoolHandle, PeId), VecDeque<PoolElement>>,
+    /// How many deregistrations have not been answered: each will be.
+    leaving: BTreeMap<(AssociationId, PoolHandle, PeId), usize>,
     /// Who has shown capabilities.
     capable: BTreeSet<AssociationId>,
     /// What the present input has closed.
@@ -64,7 +64,7 @@ impl RegistrarModel {
             elements: BTreeMap::new(),
             pools: BTreeMap::new(),
             pending: BTreeMap::new(),
-            leaving: BTreeSet::new(),
+            leaving: BTreeMap::new(),
             capable: BTreeSet::new(),
             closed: BTreeSet::new(),
             items: None,
@@ -99,10 +99,10 @@ impl RegistrarModel {
                     self.capable.insert(assoc);
                 }
                 let id = element.id;
-                self.pending.insert((assoc, handle, id), *element);
+                self.pending.entry((assoc, handle, id)).or_default().push_back(*element);
             }
             Body::Deregistration { handle, id, .. } => {
-                self.leaving.insert((assoc, handle, id));
+                *self.leaving.entry((assoc, handle, id)).or_default() += 1;
             }
             Body::EndpointKeepAliveAck { handle, id } => {
                 let entry = self.elements.get_mut(&(handle, id));
@@ -141,7 +141,11 @@ impl RegistrarModel {
     ) -> Verdict {
         match body {
             Body::RegistrationResponse { rejected, handle, id, .. } => {
-                let asked = self.pending.remove(&(assoc, handle.clone(), *id));
+                let key = (assoc, handle.clone(), *id);
+                let asked = self.pending.get_mut(&key).and_then(VecDeque::pop_front);
+                if self.pending.get(&key).is_some_and(VecDeque::is_empty) {
+                    self.pending.remove(&key);
+                }
                 match asked {
                     Some(wire) if !rejected => self.registered(now, assoc, handle, wire),
                     None if !rejected => {
@@ -152,7 +156,14 @@ impl RegistrarModel {
             }
             Body::DeregistrationResponse { handle, id, errors } => {
                 let name = (handle.clone(), *id);
-                let asked = self.leaving.remove(&(assoc, handle.clone(), *id));
+                let key = (assoc, handle.clone(), *id);
+                let asked = self.leaving.get_mut(&key).is_some_and(|asked| {
+                    *asked -= 1;
+                    true
+                });
+                if self.leaving.get(&key) == Some(&0) {
+                    self.leaving.remove(&key);
+                }
                 let there = self.elements.get(&name).is_some_and(|e| e.holder == assoc);
                 if asked && errors.is_empty() && there {
                     return Err(("I1", format!("keeps {handle} {id}, which has left")));
@@ -292,7 +303,7 @@ impl RegistrarModel {
                     // Only what was taken over is, and then it has no holder here.
                     RemovalReason::Unreachable => false,
                     RemovalReason::Deregistered => {
-                        self.leaving.contains(&(entry.holder, handle.clone(), *id))
+                        self.leaving.contains_key(&(entry.holder, handle.clone(), *id))
                     }
                 };
                 if right {
@@ -370,10 +381,9 @@ impl RegistrarModel {
                 }
                 self.capable.remove(&assoc);
                 self.pending.retain(|(pending, _, _), _| *pending != assoc);
-                self.leaving.retain(|(leaving, _, _)| *leaving != assoc);
+                self.leaving.retain(|(leaving, _, _), _| *leaving != assoc);
             }
         }
-        self.leaving.clear();
         let (known, expected) = (machine.handlespace().element_count(), self.elements.len());
         if known != expected {
             return Err(("I7", format!("knows {known} elements, and should know {expected}")));
