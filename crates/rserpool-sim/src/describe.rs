@@ -6,6 +6,7 @@ use rserpool_proto::registrar;
 use rserpool_proto::wire::asap::Body;
 use rserpool_proto::wire::operation_error::ErrorCause;
 use rserpool_proto::wire::policy::PolicyParameter;
+use rserpool_proto::wire::pool_element::PoolElement;
 use rserpool_proto::wire::{asap, enrp};
 use std::fmt::Write as _;
 
@@ -20,11 +21,66 @@ pub(crate) fn message(channel: Channel, bytes: &[u8]) -> String {
             Ok(decoded) => {
                 let message = decoded.message;
                 let mut text = message.body.name().to_owned();
-                let _ = write!(text, " from {} to {}", message.sender, message.receiver);
+                let _ = write!(text, " from {}", message.sender);
+                enrp_body(&mut text, &message.body);
                 text
             }
             Err(error) => format!("({} bytes that are no message: {error})", bytes.len()),
         },
+    }
+}
+
+/// What matters in a message between registrars.
+fn enrp_body(out: &mut String, body: &enrp::Body) {
+    use enrp::Body;
+    let _ = match body {
+        Body::Presence { reply_required, digest, .. } => {
+            if let Some(digest) = digest {
+                let _ = write!(out, " digest ..{:04x}", digest & 0xffff);
+            }
+            write!(out, "{}", if *reply_required { " reply" } else { "" })
+        }
+        Body::HandleTableRequest { own_only, .. } => {
+            write!(out, "{}", if *own_only { " own" } else { "" })
+        }
+        Body::HandleTableResponse { more, rejected, entries } => {
+            for entry in entries {
+                let _ = write!(out, " {}", entry.handle);
+                for element in &entry.elements {
+                    let _ = named(out, element);
+                }
+            }
+            let _ = write!(out, "{}", if *rejected { " rejected" } else { "" });
+            write!(out, "{}", if *more { " more" } else { "" })
+        }
+        Body::HandleUpdate { takeover_suggested, action, handle, element } => {
+            let _ = match action {
+                enrp::UpdateAction::Add => write!(out, " ADD {handle}"),
+                enrp::UpdateAction::Delete => write!(out, " DEL {handle}"),
+            };
+            let _ = named(out, element);
+            write!(out, "{}", if *takeover_suggested { " take it over" } else { "" })
+        }
+        Body::ListRequest => Ok(()),
+        Body::ListResponse { rejected, servers } => {
+            for server in servers {
+                let _ = write!(out, " {}", server.id);
+            }
+            write!(out, "{}", if *rejected { " rejected" } else { "" })
+        }
+        Body::InitTakeover { target }
+        | Body::InitTakeoverAck { target }
+        | Body::TakeoverServer { target } => write!(out, " of {target}"),
+        Body::Error { errors } => causes(out, errors),
+    };
+}
+
+/// An element, its home and how its stamp ends.
+fn named(out: &mut String, element: &PoolElement) -> std::fmt::Result {
+    write!(out, " {} home {}", element.id, element.home)?;
+    match element.extensions.stamp {
+        Some(stamp) => write!(out, " stamp ..{}.{}", stamp.seq % 1_000_000_000, stamp.moves),
+        None => Ok(()),
     }
 }
 

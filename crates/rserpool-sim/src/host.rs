@@ -8,6 +8,7 @@ use crate::node::{Command, Given, Machine, Power, Setup};
 use crate::world::{Event, Violation, World};
 use rserpool_proto::endpoint::pool_element::PoolElement;
 use rserpool_proto::endpoint::pool_user::{PoolUser, RequestId};
+use rserpool_proto::id::AssociationId;
 use rserpool_proto::machine::{Identity, Input, Machine as _, Output};
 use rserpool_proto::registrar::Registrar;
 use rserpool_proto::time::Instant;
@@ -18,6 +19,12 @@ const MAX_INPUTS_AT_ONCE: u32 = 1_000_000;
 const MAX_OUTPUTS_PER_NODE: usize = 64;
 /// Most attempts to connect that a machine may begin in a second: more is a loop.
 const MAX_DIALS_PER_SECOND: u32 = 400;
+
+/// What a machine has to say, but for associations.
+enum Said<'a, E> {
+    Message(AssociationId, &'a [u8]),
+    Event(E),
+}
 
 impl World {
     /// Gives a machine an input, now or when it gets to it.
@@ -120,28 +127,19 @@ impl World {
             Machine::None => {}
             Machine::Registrar(machine) => {
                 self.feed_registrar(id, machine, now, given);
-                self.drain(id, &mut **machine, |world, event| {
-                    world.trace.line(world.now, Some(id), None, || describe::registrar(&event));
-                    world.on_registrar_event(id, now, event);
-                });
+                self.drain_registrar(id, machine, now);
             }
             Machine::Element(machine) => {
                 self.feed_element(id, machine, now, given);
-                self.drain(id, &mut **machine, |world, event| {
-                    world.trace.line(world.now, Some(id), None, || describe::element(&event));
-                    world.on_element_event(id, event);
-                });
+                self.drain_element(id, machine);
             }
             Machine::User(machine) => {
                 self.feed_user(id, machine, now, given);
-                self.drain(id, &mut **machine, |world, event| {
-                    world.trace.line(world.now, Some(id), None, || describe::user(&event));
-                    world.on_user_event(id, now, event);
-                });
+                self.drain_user(id, machine, now);
             }
             Machine::Hostile(machine) => {
                 machine.handle(given);
-                self.drain(id, &mut **machine, |_, ()| {});
+                self.drain(id, &mut **machine, |_, _, _| ());
             }
         }
         if timeout && deadline(&machine).is_some_and(|due| due <= now) {
@@ -236,11 +234,39 @@ impl World {
         }
     }
 
+    fn drain_registrar(&mut self, id: NodeId, machine: &mut Registrar, now: Instant) {
+        self.drain(id, machine, |world, machine, said| match said {
+            Said::Message(assoc, bytes) => world.oracle_transmit(id, machine, assoc, bytes),
+            Said::Event(event) => {
+                world.trace.line(world.now, Some(id), None, || describe::registrar(&event));
+                world.oracle_registrar_event(id, machine, now, &event);
+            }
+        });
+    }
+
+    fn drain_element(&mut self, id: NodeId, machine: &mut PoolElement) {
+        self.drain(id, machine, |world, _, said| {
+            if let Said::Event(event) = said {
+                world.trace.line(world.now, Some(id), None, || describe::element(&event));
+                world.on_element_event(id, event);
+            }
+        });
+    }
+
+    fn drain_user(&mut self, id: NodeId, machine: &mut PoolUser, now: Instant) {
+        self.drain(id, machine, |world, _, said| {
+            if let Said::Event(event) = said {
+                world.trace.line(world.now, Some(id), None, || describe::user(&event));
+                world.on_user_event(id, now, event);
+            }
+        });
+    }
+
     fn drain<M: rserpool_proto::machine::Machine>(
         &mut self,
         id: NodeId,
         machine: &mut M,
-        mut told: impl FnMut(&mut Self, M::Event),
+        mut said: impl FnMut(&mut Self, &M, Said<'_, M::Event>),
     ) {
         let mut outputs = 0;
         let most = MAX_OUTPUTS_PER_NODE * (self.nodes.len() + 4);
@@ -251,7 +277,7 @@ impl World {
             }
             match output {
                 Output::Transmit { assoc, ppid, bytes } => {
-                    self.oracle_transmit(id, assoc, &bytes);
+                    said(self, machine, Said::Message(assoc, &bytes));
                     self.transmit(assoc, ppid, bytes);
                 }
                 Output::Connect { attempt, channel, to } => {
@@ -269,7 +295,7 @@ impl World {
                 }
                 // Only presences and announcements of registrars are ever multicast.
                 Output::Multicast { .. } => {}
-                Output::Event(event) => told(self, event),
+                Output::Event(event) => said(self, machine, Said::Event(event)),
             }
         }
     }
@@ -298,6 +324,7 @@ impl World {
         node.suspended = false;
         node.draining = false;
         node.owner.retries = false;
+        node.owner.refused = false;
         node.life += 1;
         node.inbox.clear();
         node.busy_until = 0;
@@ -326,18 +353,10 @@ impl World {
         // The first outputs are there before any input.
         let mut machine = std::mem::take(&mut self.nodes[id].machine);
         match &mut machine {
-            Machine::Element(machine) => {
-                self.drain(id, &mut **machine, |world, event| world.on_element_event(id, event));
-            }
-            Machine::User(machine) => {
-                self.drain(id, &mut **machine, |world, event| world.on_user_event(id, now, event));
-            }
-            Machine::Hostile(machine) => self.drain(id, &mut **machine, |_, ()| {}),
-            Machine::Registrar(machine) => {
-                self.drain(id, &mut **machine, |world, event| {
-                    world.on_registrar_event(id, now, event);
-                });
-            }
+            Machine::Element(machine) => self.drain_element(id, machine),
+            Machine::User(machine) => self.drain_user(id, machine, now),
+            Machine::Hostile(machine) => self.drain(id, &mut **machine, |_, _, _| ()),
+            Machine::Registrar(machine) => self.drain_registrar(id, machine, now),
             Machine::None => {}
         }
         self.nodes[id].machine = machine;

@@ -153,4 +153,6 @@ pub(crate) struct Owner {
     pub(crate) next_request: u64,
     /// Element: it is about to try again what was refused.
     pub(crate) retries: bool,
+    /// Element: the last thing it was told is that it is refused.
+    pub(crate) refused: bool,
 }

@@ -85,18 +85,14 @@ impl World {
         self.command_after(id, 0, command);
     }
 
-    pub(crate) fn on_registrar_event(
-        &mut self,
-        id: NodeId,
-        now: Instant,
-        event: rserpool_proto::registrar::Event,
-    ) {
-        self.oracle_registrar_event(id, now, &event);
-    }
-
     pub(crate) fn on_element_event(&mut self, id: NodeId, event: pool_element::Event) {
         use pool_element::Event;
         let node = &mut self.nodes[id];
+        match event {
+            Event::Refused { .. } => node.owner.refused = true,
+            Event::Registered { .. } => node.owner.refused = false,
+            _ => {}
+        }
         if !node.owner.reacts {
             return;
         }

@@ -43,11 +43,11 @@ impl Stats {
 /// Which messages met which states of which machines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
-    met: BTreeSet<(Role, u8, &'static str)>,
+    met: BTreeSet<(Role, u16, &'static str)>,
 }
 
 impl Coverage {
-    pub(crate) fn meet(&mut self, role: Role, message: u8, state: &'static str) {
+    pub(crate) fn meet(&mut self, role: Role, message: u16, state: &'static str) {
         self.met.insert((role, message, state));
     }
 
@@ -85,8 +85,9 @@ impl fmt::Display for Coverage {
     }
 }
 
-/// The names of ASAP messages by their type (RFC 5352 §2.2).
-fn message_name(kind: u8) -> &'static str {
+/// The names of ASAP messages by their type (RFC 5352 §2.2), and of ENRP messages by theirs
+/// (RFC 5353 §2) and 256.
+fn message_name(kind: u16) -> &'static str {
     match kind {
         0x01 => "REGISTRATION",
         0x02 => "DEREGISTRATION",
@@ -102,6 +103,16 @@ fn message_name(kind: u8) -> &'static str {
         0x0c => "COOKIE_ECHO",
         0x0d => "BUSINESS_CARD",
         0x0e => "ERROR",
+        0x101 => "ENRP PRESENCE",
+        0x102 => "ENRP HANDLE_TABLE_REQUEST",
+        0x103 => "ENRP HANDLE_TABLE_RESPONSE",
+        0x104 => "ENRP HANDLE_UPDATE",
+        0x105 => "ENRP LIST_REQUEST",
+        0x106 => "ENRP LIST_RESPONSE",
+        0x107 => "ENRP INIT_TAKEOVER",
+        0x108 => "ENRP INIT_TAKEOVER_ACK",
+        0x109 => "ENRP TAKEOVER_SERVER",
+        0x10a => "ENRP ERROR",
         _ => "(unknown)",
     }
 }

@@ -23,8 +23,8 @@ use rserpool_proto::policy::{PolicyParameter, PolicyTable};
 use rserpool_proto::registrar::RegistrarConfig;
 use rserpool_proto::time::Duration;
 use rserpool_proto::timers::{ElementTimers, Preset, RegistrarTimers, UserTimers};
-use rserpool_proto::wire::PORT_ASAP;
 use rserpool_proto::wire::transport::Transport;
+use rserpool_proto::wire::{PORT_ASAP, PORT_ENRP};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,6 +48,10 @@ pub struct Plan {
     pub chaos: u64,
     /// How long they have to recover, in microseconds.
     pub heal: u64,
+    /// Time at the end in which owners do nothing, in microseconds.
+    quiet: u64,
+    /// Time after all that in which registrars that know each other become equal.
+    agree: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -76,8 +80,10 @@ pub struct Outcome {
     pub lines: Vec<Line>,
 }
 
-/// Time at the end in which owners do nothing, in microseconds.
+/// Least time at the end in which owners do nothing, in microseconds.
 const QUIET: u64 = 5_000_000;
+/// How often it is looked whether registrars are equal, in microseconds.
+const LOOK: u64 = 20_000;
 
 impl Plan {
     /// What a seed stands for: 1 to 7 registrars, 5 to 100 elements, 30 to 300 s of chaos with a
@@ -110,11 +116,23 @@ impl Plan {
             let known = locators(&draft, &mut random);
             draft.hostile(&mut random, number, &pools, known);
         }
+        let peered = registrars > 1 && random.permille(850);
+        if peered {
+            draft.introduce(&mut random, registrars);
+        }
         let faults = draw_faults(&mut random, &draft.nodes, registrars, chaos);
         let (e, r) = (ElementTimers::preset(preset), RegistrarTimers::preset(preset));
-        let heal = oracle::b1(&e, &r, 1) + 2 * QUIET;
+        let (mut quiet, mut agree) = (QUIET, 0);
+        let mut heal = oracle::b1(&e, &r, 1) + QUIET;
+        if peered {
+            quiet = quiet.max(oracle::b2(&r));
+            agree = oracle::b2(&r);
+            heal += oracle::b3(&r) + r.rehome_grace.as_micros() as u64;
+        }
+        heal += quiet;
         let nodes = draft.nodes;
-        Self { seed, preset, base, nodes, faults, left_out: BTreeSet::new(), chaos, heal }
+        let left_out = BTreeSet::new();
+        Self { seed, preset, base, nodes, faults, left_out, chaos, heal, quiet, agree }
     }
 
     /// Who there is: number and role of all that are not left out.
@@ -159,9 +177,20 @@ impl Plan {
         }
         world.run_until(self.chaos)?;
         world.heal();
-        world.run_until(self.chaos + self.heal - QUIET)?;
+        world.run_until(self.chaos + self.heal - self.quiet)?;
         world.quiet();
-        world.run_until(self.chaos + self.heal)?;
+        let end = self.chaos + self.heal;
+        world.run_until(end)?;
+        // Renewals go on: there is always something on its way, but not at every moment.
+        let mut at = end;
+        while let Some(difference) = world.difference() {
+            if at >= end + self.agree {
+                let text = difference;
+                return Err(Violation { invariant: "I3", at, node: None, text });
+            }
+            at += LOOK;
+            world.run_until(at)?;
+        }
         world.check_healed()
     }
 }
@@ -192,6 +221,7 @@ impl Draft {
         if random.permille(500) {
             config.id = ServerId(random.between(1, u64::from(u32::MAX)) as u32);
         }
+        config.enrp_port = PORT_ENRP;
         if random.permille(300) {
             config.limits.idle_timeout = Duration::from_secs(random.between(5, 60));
         }
@@ -201,6 +231,22 @@ impl Draft {
         let starts = random.below(200_000);
         let owner = Owner::default();
         self.add(random, format!("r{}", number + 1), Setup::Registrar(config), owner, starts);
+    }
+
+    /// Registrars are told of each other: of every two at least one knows the other.
+    fn introduce(&mut self, random: &mut Random, registrars: usize) {
+        for a in 0..registrars {
+            for b in 0..a {
+                let both = random.permille(700);
+                let order = if random.permille(500) { [(a, b), (b, a)] } else { [(b, a), (a, b)] };
+                for (from, to) in order.into_iter().take(if both { 2 } else { 1 }) {
+                    let at = locator_at(to, self.nodes[from].transport, PORT_ENRP);
+                    if let Setup::Registrar(config) = &mut self.nodes[from].setup {
+                        config.peers.push(at);
+                    }
+                }
+            }
+        }
     }
 
     fn locators(&self, random: &mut Random, registrars: usize) -> Vec<Locator> {
@@ -380,7 +426,7 @@ fn draw_faults(random: &mut Random, nodes: &[Member], registrars: usize, chaos: 
 }
 
 /// Number of kinds that [`draw_fault`] knows.
-const KINDS: usize = 9;
+const KINDS: usize = 10;
 
 fn draw_fault(random: &mut Random, kind: usize, nodes: &[Member], registrars: usize) -> FaultKind {
     let anyone = |random: &mut Random| {
@@ -432,6 +478,11 @@ fn draw_fault(random: &mut Random, kind: usize, nodes: &[Member], registrars: us
             let (from, to) = (vec![registrar], some(random));
             FaultKind::Worse { from, to, quality }
         }
-        _ => FaultKind::Drain { node: registrar },
+        8 => FaultKind::Drain { node: registrar },
+        _ => {
+            // Registrars lose each other, and nobody else notices.
+            let (from, to) = (0..registrars).partition(|_| random.permille(500));
+            FaultKind::Cut { from, to, both: random.permille(700), one_path: false }
+        }
     }
 }

@@ -60,6 +60,7 @@ pub(crate) fn b1(timers: &ElementTimers, of_registrar: &RegistrarTimers, registr
 impl World {
     /// A node was not itself for a moment.
     pub(crate) fn oracle_upset(&mut self, node: NodeId) {
+        self.oracle.disturbed = self.now;
         self.oracle.reach.works[node] = None;
         self.oracle.reach.reaches[node].fill(None);
         self.oracle.reach.reaches.iter_mut().for_each(|row| row[node] = None);
@@ -68,6 +69,7 @@ impl World {
     /// Something has broken or been mended: who reaches whom is looked at anew.
     pub(crate) fn oracle_disturbed(&mut self) {
         let now = self.now;
+        self.oracle.disturbed = now;
         for id in 0..self.nodes.len() {
             let works = self.works(id);
             let since = &mut self.oracle.reach.works[id];
@@ -123,7 +125,7 @@ impl World {
     ) {
         let Some(Model::Registrar(model)) = self.oracle.models.get(registrar) else { return };
         let Some(entry) = model.elements.get(&(handle.clone(), id)) else { return };
-        let holder = entry.holder;
+        let Some(holder) = entry.holder else { return };
         let Some(element) = self.open_peer(holder) else { return };
         let Machine::Element(machine) = &self.nodes[element].machine else { return };
         let Setup::Element(config) = &self.nodes[element].setup else { return };
@@ -198,7 +200,7 @@ impl World {
         for registrar in 0..self.nodes.len() {
             let Some(Model::Registrar(model)) = self.oracle.models.get(registrar) else { continue };
             let wrong = model.elements.iter().find_map(|((handle, id), entry)| {
-                let Some(peer) = self.open_peer(entry.holder) else {
+                let Some(peer) = entry.holder.and_then(|holder| self.open_peer(holder)) else {
                     return Some(format!("still knows {handle} {id}, which is gone"));
                 };
                 let (Machine::Element(machine), Setup::Element(config)) =
@@ -235,8 +237,7 @@ impl World {
     /// In an open scope somebody hostile may take an element's name or the policy of its pool, and
     /// the element is refused then.
     fn is_robbed(&self, element: NodeId) -> bool {
-        let Machine::Element(machine) = &self.nodes[element].machine else { return false };
-        machine.state() == State::Refused && self.oracle.reach.roles.contains(&Role::Hostile)
+        self.nodes[element].owner.refused && self.oracle.reach.roles.contains(&Role::Hostile)
     }
 
     /// In how many registrars an element is, held by an association of its own.
@@ -249,7 +250,9 @@ impl World {
             _ => None,
         });
         // Others may use its name.
-        entries.filter(|entry| self.open_peer(entry.holder) == Some(element)).count()
+        entries
+            .filter(|entry| entry.holder.and_then(|holder| self.open_peer(holder)) == Some(element))
+            .count()
     }
 }
 

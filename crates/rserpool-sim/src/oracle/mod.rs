@@ -13,19 +13,23 @@
 mod liveness;
 mod policy;
 mod registrar;
+mod replication;
 mod user;
 
 use crate::conn::{State, end_of};
 use crate::net::NodeId;
-use crate::node::{Given, Machine, Role, Setup};
+use crate::node::{Command, Given, Machine, Role, Setup};
 use crate::world::{Violation, World};
 use liveness::Reach;
 pub(crate) use liveness::{GOOD, b1};
 use registrar::RegistrarModel;
+use replication::{Issued, Told};
+pub(crate) use replication::{b2, b3};
 use rserpool_proto::id::{AssociationId, PeId, PoolHandle};
 use rserpool_proto::time::Instant;
 use rserpool_proto::wire::asap::{Body, Message};
 use rserpool_proto::{endpoint, registrar as machine};
+use std::collections::BTreeMap;
 use user::UserModel;
 
 /// The models of all machines, and the first violation.
@@ -36,6 +40,15 @@ pub(crate) struct Oracle {
     pub(crate) reach: Reach,
     /// Everything has been whole since then.
     pub(crate) healed: Option<u64>,
+    /// When something was broken or mended last.
+    pub(crate) disturbed: u64,
+    /// Some registrars know others.
+    peered: bool,
+    issued: Issued,
+    /// When each element was last seen to have a home that runs.
+    owned: BTreeMap<(PoolHandle, PeId), u64>,
+    /// By home and another registrar: what the other one does not know, and since when.
+    lacking: BTreeMap<(NodeId, NodeId), BTreeMap<(PoolHandle, PeId), u64>>,
 }
 
 #[derive(Debug)]
@@ -50,11 +63,16 @@ enum Model {
 pub(crate) struct Before {
     /// Fingerprint of a registrar's elements, if the input is one that comes again.
     elements: Option<u64>,
+    /// What another registrar says.
+    told: Option<Told>,
 }
 
 impl Oracle {
     /// A node more.
     pub(crate) fn add(&mut self, role: Role, setup: &Setup) {
+        if let Setup::Registrar(config) = setup {
+            self.peered |= !config.peers.is_empty();
+        }
         self.models.push(match setup {
             Setup::Registrar(config) => Model::Registrar(Box::new(RegistrarModel::new(config))),
             Setup::User(config) => Model::User(Box::new(UserModel::new(config))),
@@ -105,9 +123,23 @@ impl World {
     pub(crate) fn oracle_before(&mut self, id: NodeId, now: Instant, given: &Given) -> Before {
         let mut before = Before::default();
         match given {
+            Given::Received { assoc, bytes, twice, .. } if self.is_enrp(*assoc) => {
+                before = self.before_enrp(id, bytes, *twice);
+            }
+            Given::ConnectFailed { .. } => {
+                if let Some(model) = self.oracle.registrar(id) {
+                    model.call_failed = true;
+                }
+            }
+            Given::Command(command) if matches!(**command, Command::Drain) => {
+                let peered = self.oracle.peered;
+                if let Some(model) = self.oracle.registrar(id) {
+                    model.retired = peered;
+                }
+            }
             Given::Received { assoc, bytes, twice, .. } => {
                 let role = self.nodes[id].setup.role();
-                let kind = bytes.first().copied().unwrap_or(0);
+                let kind = u16::from(bytes.first().copied().unwrap_or(0));
                 let body = match role {
                     Role::Registrar | Role::User => Message::decode(bytes).ok(),
                     Role::Element | Role::Hostile => None,
@@ -134,26 +166,31 @@ impl World {
         before
     }
 
-    pub(crate) fn oracle_transmit(&mut self, id: NodeId, assoc: AssociationId, bytes: &[u8]) {
+    pub(crate) fn oracle_transmit(
+        &mut self,
+        id: NodeId,
+        machine: &machine::Registrar,
+        assoc: AssociationId,
+        bytes: &[u8],
+    ) {
+        if self.is_enrp(assoc) {
+            return;
+        }
         let now = self.local(id);
-        let mut answers = 0;
-        let Some(model) = self.oracle.registrar(id) else { return };
-        let verdict = match Message::decode(bytes) {
-            Ok(decoded) => {
-                answers =
-                    u64::from(matches!(decoded.message.body, Body::HandleResolutionResponse(_)));
-                model.transmitted(now, assoc, &decoded.message.body)
-            }
-            // Registrars among themselves.
-            Err(_) => Ok(()),
-        };
-        self.stats.answers += answers;
+        let Ok(decoded) = Message::decode(bytes) else { return };
+        let body = decoded.message.body;
+        if let Body::RegistrationResponse { rejected: false, handle, id, .. } = &body {
+            self.note_issued(machine, handle, *id);
+        }
+        let Some(model) = self.oracle.registrar(id).filter(|model| !model.retired) else { return };
+        let verdict = model.transmitted(now, assoc, &body, machine);
+        self.stats.answers += u64::from(matches!(body, Body::HandleResolutionResponse(_)));
         self.judge(id, verdict);
     }
 
     pub(crate) fn oracle_disconnect(&mut self, id: NodeId, assoc: AssociationId) {
         let leaves = self.nodes[id].draining;
-        let Some(model) = self.oracle.registrar(id) else { return };
+        let Some(model) = self.oracle.registrar(id).filter(|model| !model.retired) else { return };
         let held = model.held_by(assoc);
         model.closing(assoc);
         if let Some((handle, pe)) = held.filter(|_| !leaves) {
@@ -164,9 +201,13 @@ impl World {
     pub(crate) fn oracle_registrar_event(
         &mut self,
         id: NodeId,
+        machine: &machine::Registrar,
         now: Instant,
         event: &machine::Event,
     ) {
+        if self.oracle.registrar(id).is_none_or(|model| model.retired) {
+            return;
+        }
         if let machine::Event::ElementRemoved { handle, id: pe, reason } = event {
             self.stats.removals += 1;
             let silent = *reason == machine::RemovalReason::KeepAliveMissed;
@@ -175,13 +216,20 @@ impl World {
             }
         }
         let Some(model) = self.oracle.registrar(id) else { return };
-        let verdict = model.told(now, event);
+        let verdict = model.told(now, event, machine);
         self.judge(id, verdict);
     }
 
     pub(crate) fn oracle_after(&mut self, id: NodeId, now: Instant, before: Before) {
+        let retired = self.oracle.registrar(id).is_some_and(|model| model.retired);
+        if let Some(told) = before.told.as_ref().filter(|_| !retired) {
+            self.after_enrp(id, told);
+        }
         let Machine::Registrar(machine) = &self.nodes[id].machine else { return };
         let Some(Model::Registrar(model)) = self.oracle.models.get_mut(id) else { return };
+        if model.retired {
+            return;
+        }
         let mut verdict = model.settled(now, machine);
         if let (Ok(()), Some(elements)) = (&verdict, before.elements)
             && elements != model.fingerprint()
@@ -234,7 +282,7 @@ impl World {
             let worked = since.map_or(0, |since| self.now.saturating_sub(since));
             let verdict = match (&self.nodes[id].machine, self.oracle.models.get_mut(id)) {
                 (Machine::Registrar(machine), Some(Model::Registrar(model))) => {
-                    model.compare(now, machine, worked)
+                    model.compare(now, machine, worked, &self.oracle.issued)
                 }
                 (Machine::User(_), Some(Model::User(model))) => model.overdue(now, worked),
                 _ => Ok(()),
@@ -242,6 +290,7 @@ impl World {
             self.judge(id, verdict);
         }
         self.check_absences();
+        self.check_replicas();
     }
 
     /// I8: what a machine remembers is bounded by what there is.

@@ -11,6 +11,8 @@ pub(super) struct Law {
     policy: PolicyNumber,
     firsts: BTreeMap<PeId, u64>,
     answers: u64,
+    /// Fingerprint of the pool as it was at the last answer.
+    pool: u64,
 }
 
 /// Policies by number (RFC 5356 §4, §5).
@@ -24,7 +26,11 @@ const PRIORITY_LEAST_USED: u32 = 0x4000_0003;
 
 impl Law {
     pub(super) fn new(policy: PolicyNumber) -> Self {
-        Self { policy, firsts: BTreeMap::new(), answers: 0 }
+        Self { policy, firsts: BTreeMap::new(), answers: 0, pool: 0 }
+    }
+
+    pub(super) fn policy(&self) -> PolicyNumber {
+        self.policy
     }
 
     /// The pool has changed: counting begins anew.
@@ -46,6 +52,11 @@ impl Law {
         answer: &HandleResolutionResponse,
     ) -> Result<(), String> {
         let Some(first) = answer.elements.first() else { return Ok(()) };
+        let pool = fingerprint(members);
+        if self.pool != pool {
+            self.restart();
+            self.pool = pool;
+        }
         *self.firsts.entry(first.id).or_default() += 1;
         self.answers += 1;
         let good = members.iter().filter(|(_, _, suspected)| !suspected);
@@ -109,6 +120,17 @@ impl Law {
         }
         Ok(())
     }
+}
+
+fn fingerprint(members: &[(PeId, &PolicyParameter, bool)]) -> u64 {
+    let mut print = 0xcbf2_9ce4_8422_2325u64;
+    let mut mix = |word: u32| print = (print ^ u64::from(word)).wrapping_mul(0x0100_0000_01b3);
+    for (id, policy, suspected) in members {
+        mix(id.0);
+        policy.words().unwrap_or(&[]).iter().for_each(|word| mix(*word));
+        mix(u32::from(*suspected));
+    }
+    print
 }
 
 /// Whether elements come in the order of a key, the suspected ones last.

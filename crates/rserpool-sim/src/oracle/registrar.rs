@@ -1,14 +1,22 @@
-//! The model of a registrar: who is registered, by whom, until when.
+//! The model of a registrar: who is registered there, by whom, until when.
+//!
+//! It holds the elements whose home the registrar is. What it knows of others' is looked up in the
+//! registrar itself, and judged by `replication`.
 
 use super::Verdict;
 use super::policy::Law;
-use rserpool_proto::id::{AssociationId, PeId, PoolHandle};
+use super::replication::Issued;
+use rserpool_proto::handlespace::{Element, Pool};
+use rserpool_proto::id::{AssociationId, PeId, PoolHandle, ServerId};
 use rserpool_proto::registrar::{Event, Registrar, RegistrarConfig, RemovalReason};
 use rserpool_proto::time::{Duration, Instant};
 use rserpool_proto::timers::RegistrarTimers;
 use rserpool_proto::wire::asap::{Body, HandleResolutionResponse};
 use rserpool_proto::wire::operation_error::ErrorCause;
+use rserpool_proto::wire::policy::PolicyParameter;
 use rserpool_proto::wire::pool_element::PoolElement;
+use rserpool_proto::wire::transport::Transport;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -19,9 +27,9 @@ pub(super) struct RegistrarModel {
     max_associations: usize,
     pub(super) elements: BTreeMap<(PoolHandle, PeId), Entry>,
     pools: BTreeMap<PoolHandle, Law>,
-    /// Registrations that have not been answered, in order: each will be.
+    /// Registrations that have not been answered.
     pending: BTreeMap<(AssociationId, PoolHandle, PeId), VecDeque<PoolElement>>,
-    /// How many deregistrations have not been answered: each will be.
+    /// Deregistrations that have not been answered.
     leaving: BTreeMap<(AssociationId, PoolHandle, PeId), usize>,
     /// Who has shown capabilities.
     capable: BTreeSet<AssociationId>,
@@ -31,11 +39,22 @@ pub(super) struct RegistrarModel {
     items: Option<u32>,
     /// When it thought itself cut off last.
     cut_off: Option<Instant>,
+    /// The present input comes from another registrar, and may take elements away.
+    pub(super) from_peer: bool,
+    /// The present input is a call that did not come through.
+    pub(super) call_failed: bool,
+    /// It hands its elements over to peers, and is not asked any more what it has.
+    pub(super) retired: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) holder: AssociationId,
+    /// Who speaks for it; nobody yet for one that was taken over.
+    pub(super) holder: Option<AssociationId>,
+    /// Since when it has not shown itself after it was taken over.
+    pub(super) awaited: Option<Instant>,
+    /// When it was registered last, or taken over.
+    pub(super) since: Instant,
     pub(super) wire: PoolElement,
     lease: Option<Instant>,
     /// When the keep-alive was sent that is not answered.
@@ -52,6 +71,8 @@ const REPORT_WINDOW: Duration = Duration::from_secs(10);
 const CLEARING_ANSWERS: u32 = 2;
 /// The same about many that are silent at once.
 const MASS_SILENCE: Duration = Duration::from_secs(10);
+/// The same about a claimant that repeats itself.
+const MAX_CLAIMS: usize = 16;
 /// Most reports the model remembers of an element.
 const MAX_REPORTS: usize = 1_000;
 
@@ -69,6 +90,9 @@ impl RegistrarModel {
             closed: BTreeSet::new(),
             items: None,
             cut_off: None,
+            from_peer: false,
+            call_failed: false,
+            retired: false,
         }
     }
 
@@ -79,11 +103,12 @@ impl RegistrarModel {
         self.leaving.clear();
         self.capable.clear();
         self.closed.clear();
+        self.retired = false;
     }
 
     /// An element that an association holds.
     pub(super) fn held_by(&self, assoc: AssociationId) -> Option<(PoolHandle, PeId)> {
-        let mut held = self.elements.iter().filter(|(_, entry)| entry.holder == assoc);
+        let mut held = self.elements.iter().filter(|(_, entry)| entry.holder == Some(assoc));
         held.next().map(|(name, _)| name.clone())
     }
 
@@ -99,14 +124,18 @@ impl RegistrarModel {
                     self.capable.insert(assoc);
                 }
                 let id = element.id;
-                self.pending.entry((assoc, handle, id)).or_default().push_back(*element);
+                let waiting = self.pending.entry((assoc, handle, id)).or_default();
+                waiting.push_back(*element);
             }
             Body::Deregistration { handle, id, .. } => {
                 *self.leaving.entry((assoc, handle, id)).or_default() += 1;
             }
             Body::EndpointKeepAliveAck { handle, id } => {
                 let entry = self.elements.get_mut(&(handle, id));
-                if let Some(entry) = entry.filter(|entry| entry.holder == assoc) {
+                if let Some(entry) = entry.filter(|entry| entry.holder == Some(assoc)) {
+                    if entry.asked.is_some() {
+                        entry.awaited = None;
+                    }
                     if entry.asked.take().is_some()
                         && let Some(answers) = &mut entry.suspected
                     {
@@ -138,13 +167,18 @@ impl RegistrarModel {
         now: Instant,
         assoc: AssociationId,
         body: &Body,
+        machine: &Registrar,
     ) -> Verdict {
         match body {
             Body::RegistrationResponse { rejected, handle, id, .. } => {
-                let key = (assoc, handle.clone(), *id);
-                let asked = self.pending.get_mut(&key).and_then(VecDeque::pop_front);
-                if self.pending.get(&key).is_some_and(VecDeque::is_empty) {
-                    self.pending.remove(&key);
+                let name = (assoc, handle.clone(), *id);
+                let waiting = self.pending.get_mut(&name);
+                let asked = waiting.and_then(|waiting| match waiting.len() > MAX_CLAIMS {
+                    true if *rejected => waiting.pop_back(),
+                    _ => waiting.pop_front(),
+                });
+                if self.pending.get(&name).is_some_and(VecDeque::is_empty) {
+                    self.pending.remove(&name);
                 }
                 match asked {
                     Some(wire) if !rejected => self.registered(now, assoc, handle, wire),
@@ -156,33 +190,40 @@ impl RegistrarModel {
             }
             Body::DeregistrationResponse { handle, id, errors } => {
                 let name = (handle.clone(), *id);
-                let key = (assoc, handle.clone(), *id);
-                let asked = self.leaving.get_mut(&key).is_some_and(|asked| {
-                    *asked -= 1;
-                    true
-                });
-                if self.leaving.get(&key) == Some(&0) {
-                    self.leaving.remove(&key);
-                }
-                let there = self.elements.get(&name).is_some_and(|e| e.holder == assoc);
+                let asked = self.has_left(assoc, handle, *id);
+                let there = self.elements.get(&name).is_some_and(|e| e.holder == Some(assoc));
                 if asked && errors.is_empty() && there {
                     return Err(("I1", format!("keeps {handle} {id}, which has left")));
                 }
                 Ok(())
             }
-            Body::EndpointKeepAlive { handle, id: Some(id), .. } => {
+            Body::EndpointKeepAlive { handle, id: Some(id), home, .. } => {
                 let Some(entry) = self.elements.get_mut(&(handle.clone(), *id)) else {
                     return Err(("I7", format!("asks {handle} {id}, which is not registered")));
                 };
-                if entry.holder != assoc {
+                if entry.awaited.is_some() && *home {
+                    entry.holder = Some(assoc);
+                }
+                if entry.holder != Some(assoc) {
                     return Err(("I7", format!("asks somebody else whether {handle} {id} lives")));
                 }
                 entry.asked = Some(now);
                 Ok(())
             }
-            Body::HandleResolutionResponse(response) => self.answered(now, response),
+            Body::HandleResolutionResponse(response) => self.answered(now, response, machine),
             _ => Ok(()),
         }
+    }
+
+    /// Takes note of an answer to a deregistration; false if there was none.
+    fn has_left(&mut self, assoc: AssociationId, handle: &PoolHandle, id: PeId) -> bool {
+        let name = (assoc, handle.clone(), id);
+        let Some(waiting) = self.leaving.get_mut(&name) else { return false };
+        *waiting -= 1;
+        if *waiting == 0 {
+            self.leaving.remove(&name);
+        }
+        true
     }
 
     fn registered(
@@ -198,9 +239,16 @@ impl RegistrarModel {
         let lease = life.map(|life| now + Duration::from_millis(life.saturating_mul(unit)));
         let law = self.pools.entry(handle.clone()).or_insert_with(|| Law::new(wire.policy.number));
         if let Some(entry) = self.elements.get_mut(&(handle.clone(), id)) {
-            if entry.holder != assoc {
+            if entry.holder.is_some_and(|holder| holder != assoc) && !self.from_peer {
                 return Err(("I7", format!("gives {handle} {id} to another, though it is held")));
             }
+            if entry.holder != Some(assoc) {
+                entry.suspected = None;
+                entry.reports.clear();
+            }
+            entry.holder = Some(assoc);
+            entry.awaited = None;
+            entry.since = now;
             if entry.wire.policy != wire.policy {
                 law.restart();
             }
@@ -211,7 +259,9 @@ impl RegistrarModel {
         }
         law.restart();
         let entry = Entry {
-            holder: assoc,
+            holder: Some(assoc),
+            awaited: None,
+            since: now,
             wire,
             lease,
             asked: None,
@@ -224,89 +274,152 @@ impl RegistrarModel {
     }
 
     /// I1 and I6: an answer to a user.
-    fn answered(&mut self, now: Instant, response: &HandleResolutionResponse) -> Verdict {
+    fn answered(
+        &mut self,
+        now: Instant,
+        response: &HandleResolutionResponse,
+        machine: &Registrar,
+    ) -> Verdict {
         let handle = &response.handle;
-        let members = || {
-            let first = (handle.clone(), PeId(0));
-            self.elements.range(first..).take_while(|((pool, _), _)| pool == handle)
-        };
-        let lives = |entry: &Entry| entry.lease.is_none_or(|lease| lease > now);
+        let members = members(&self.elements, now, handle, machine)?;
+        let lives = |member: &&Member<'_>| member.lives;
+        let usable = |member: &&Member<'_>| member.lives && Law::is_usable(&member.policy);
         if !response.errors.is_empty() {
             let unknown = response.errors.contains(&ErrorCause::UnknownPoolHandle);
-            if unknown && members().any(|(_, entry)| lives(entry)) {
+            if unknown && members.iter().any(|member| lives(&member)) {
                 return Err(("I2", format!("denies {handle}, which has elements")));
             }
-            let usable =
-                members().any(|(_, entry)| lives(entry) && Law::is_usable(&entry.wire.policy));
-            if !unknown && usable {
+            if !unknown && members.iter().any(|member| usable(&member)) {
                 return Err(("I2", format!("has elements of {handle}, and names none")));
             }
+            return Ok(());
+        }
+        let Some(number) = machine.handlespace().pool(handle.as_bytes()).map(Pool::policy_number)
+        else {
+            return Err(("I1", format!("returns elements of {handle}, which is no pool")));
+        };
+        // Registrars that were apart may have let a pool begin with two policies.
+        if members.iter().any(|member| member.policy.number != number) {
+            self.pools.remove(handle);
             return Ok(());
         }
         let mut seen = BTreeSet::new();
         let mut after_suspect = false;
         for element in &response.elements {
             let id = element.id;
-            let Some(entry) = self.elements.get(&(handle.clone(), id)) else {
+            let Ok(at) = members.binary_search_by_key(&id, |member| member.id) else {
                 return Err(("I1", format!("returns {handle} {id}, which is not registered")));
             };
-            if !lives(entry) {
+            let member = &members[at];
+            if !member.lives {
                 return Err(("I1", format!("returns {handle} {id}, whose lease has expired")));
             }
-            if element.user_transport != entry.wire.user_transport
-                || element.policy != entry.wire.policy
-            {
+            if element.user_transport != *member.transport || element.policy != *member.policy {
                 return Err(("I7", format!("returns {handle} {id} as it was before")));
             }
             if !seen.insert(id) {
                 return Err(("I6", format!("returns {handle} {id} twice in an answer")));
             }
-            if !Law::is_usable(&entry.wire.policy) {
+            if !Law::is_usable(&member.policy) {
                 return Err(("I6", format!("returns {handle} {id}, which has weight 0")));
             }
-            if after_suspect && entry.suspected.is_none() {
+            if after_suspect && !member.suspected {
                 return Err(("I6", format!("ranks {handle} {id} behind a suspected one")));
             }
-            after_suspect |= entry.suspected.is_some();
+            after_suspect |= member.suspected;
         }
-        let usable = members()
-            .filter(|(_, entry)| lives(entry) && Law::is_usable(&entry.wire.policy))
-            .count();
+        let count = members.iter().filter(usable).count();
         let wanted = self.items.map_or(usize::MAX, |items| items as usize).clamp(1, self.max_items);
-        let expired = members().any(|(_, entry)| !lives(entry));
-        if seen.len() != usable.min(wanted) && !expired {
-            return Err(("I2", format!("names {} of {usable} elements of {handle}", seen.len())));
+        let expired = members.iter().any(|member| !member.lives);
+        if seen.len() != count.min(wanted) && !expired {
+            return Err(("I2", format!("names {} of {count} elements of {handle}", seen.len())));
         }
-        let standing: Vec<_> = members()
-            .filter(|(_, entry)| lives(entry) && Law::is_usable(&entry.wire.policy))
-            .map(|((_, id), entry)| (*id, &entry.wire.policy, entry.suspected.is_some()))
+        let standing: Vec<_> = members
+            .iter()
+            .filter(usable)
+            .map(|member| (member.id, &*member.policy, member.suspected))
             .collect();
-        let Some(law) = self.pools.get_mut(handle) else { return Ok(()) };
-        law.observe(&standing, response).map_err(|text| ("I6", format!("{handle}: {text}")))
+        let mut law = self.pools.remove(handle).filter(|law| law.policy() == number);
+        let law = law.get_or_insert_with(|| Law::new(number));
+        let verdict = law.observe(&standing, response);
+        self.pools.insert(handle.clone(), std::mem::replace(law, Law::new(number)));
+        verdict.map_err(|text| ("I6", format!("{handle}: {text}")))
+    }
+
+    /// Another registrar may have changed what this one has: an element is taken in that is its own
+    /// now, and let go if it is no longer.
+    pub(super) fn sync(&mut self, now: Instant, machine: &Registrar, name: &(PoolHandle, PeId)) {
+        self.changed(&name.0);
+        let element = machine.handlespace().element(name.0.as_bytes(), name.1);
+        match element.filter(|element| element.home() == machine.id()) {
+            None => drop(self.elements.remove(name)),
+            Some(element) if !self.elements.contains_key(name) => {
+                self.elements.insert(name.clone(), Entry::taken_over(now, element));
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// As [`RegistrarModel::sync`], for all of them.
+    pub(super) fn sync_all(&mut self, now: Instant, machine: &Registrar) {
+        let own = machine.id();
+        self.elements.retain(|(handle, id), _| {
+            let element = machine.handlespace().element(handle.as_bytes(), *id);
+            element.is_some_and(|element| element.home() == own)
+        });
+        self.take_in(now, machine);
+    }
+
+    /// Takes in what is the registrar's own now.
+    fn take_in(&mut self, now: Instant, machine: &Registrar) {
+        self.pools.clear();
+        for (pool, _, element) in machine.handlespace().table(None, Some(machine.id())) {
+            let name = (pool.handle().clone(), element.id());
+            let adopted = || Entry::taken_over(now, element);
+            self.elements.entry(name).or_insert_with(adopted);
+        }
     }
 
     /// The registrar tells its owner.
-    pub(super) fn told(&mut self, now: Instant, event: &Event) -> Verdict {
+    pub(super) fn told(&mut self, now: Instant, event: &Event, machine: &Registrar) -> Verdict {
         match event {
+            Event::TakenOver { .. } => {
+                self.take_in(now, machine);
+                Ok(())
+            }
             Event::ElementRemoved { handle, id, reason } => {
                 let Some(entry) = self.elements.remove(&(handle.clone(), *id)) else {
+                    // Whoever may speak for another registrar's element may end it here, too.
+                    let mut leaving = self.leaving.keys();
+                    if leaving.any(|(_, pool, leaving)| pool == handle && leaving == id)
+                        || self.from_peer
+                    {
+                        self.changed(handle);
+                        return Ok(());
+                    }
                     return Err(("I7", format!("removes {handle} {id}, which is not there")));
                 };
                 self.changed(handle);
                 let timeout = self.timers.keep_alive_timeout;
                 let right = match reason {
                     RemovalReason::Expired => entry.lease.is_some_and(|lease| lease <= now),
-                    RemovalReason::AssociationLost => self.closed.contains(&entry.holder),
+                    RemovalReason::AssociationLost => {
+                        entry.holder.is_some_and(|holder| self.closed.contains(&holder))
+                    }
                     RemovalReason::KeepAliveMissed => {
                         entry.asked.is_some_and(|asked| asked + timeout <= now)
                     }
-                    // Only what was taken over is, and then it has no holder here.
-                    RemovalReason::Unreachable => false,
+                    RemovalReason::Unreachable => entry.awaited.is_some_and(|since| {
+                        self.call_failed || since + self.timers.rehome_grace <= now
+                    }),
                     RemovalReason::Deregistered => {
-                        self.leaving.contains_key(&(entry.holder, handle.clone(), *id))
+                        self.leaving.keys().any(|(by, pool, leaving)| {
+                            pool == handle && leaving == id && entry.holder.is_none_or(|h| h == *by)
+                        })
                     }
                 };
-                if right {
+                // Whoever waited for another registrar to take it does what he wanted.
+                if right || (self.from_peer && *reason == RemovalReason::Deregistered) {
                     Ok(())
                 } else {
                     Err(("I2", format!("removes {handle} {id} without cause: {reason}")))
@@ -384,45 +497,62 @@ impl RegistrarModel {
                 self.leaving.retain(|(leaving, _, _), _| *leaving != assoc);
             }
         }
-        let (known, expected) = (machine.handlespace().element_count(), self.elements.len());
+        self.from_peer = false;
+        self.call_failed = false;
+        let known = machine.handlespace().owned_count(machine.id());
+        let expected = self.elements.len();
         if known != expected {
-            return Err(("I7", format!("knows {known} elements, and should know {expected}")));
+            return Err(("I7", format!("has {known} elements, and should have {expected}")));
         }
         Ok(())
     }
 
     /// Once a second: everything, for a registrar that has worked for so many microseconds.
-    pub(super) fn compare(&mut self, now: Instant, machine: &Registrar, worked: u64) -> Verdict {
+    pub(super) fn compare(
+        &mut self,
+        now: Instant,
+        machine: &Registrar,
+        worked: u64,
+        issued: &Issued,
+    ) -> Verdict {
         let handlespace = machine.handlespace();
         // I5: what is kept incrementally is what it would be anew.
         if catch_unwind(AssertUnwindSafe(|| handlespace.check())).is_err() {
             return Err(("I5", "contradicts itself".to_owned()));
         }
-        let mut sum = 0u64;
-        for (pool, _, element) in handlespace.table(None, None) {
-            let name = (pool.handle().clone(), element.id());
-            let Some(entry) = self.elements.get(&name) else {
-                return Err((
-                    "I1",
-                    format!("knows {} {}, which is not registered", name.0, name.1),
-                ));
-            };
-            if element.user_transport() != &entry.wire.user_transport
-                || element.policy() != entry.wire.policy
-                || element.home() != machine.id()
-                || element.suspect() != entry.suspected.is_some()
-            {
-                return Err(("I7", format!("knows {} {} as it is not", name.0, name.1)));
+        let mut sums = BTreeMap::<ServerId, u64>::new();
+        for pool in handlespace.pools() {
+            let handle = pool.handle();
+            let of_handle = words(handle.as_bytes());
+            for (_, element) in handlespace.elements(pool) {
+                let id = element.id();
+                *sums.entry(element.home()).or_default() += of_handle + words(&id.0.to_be_bytes());
+                if element.home() != machine.id() {
+                    issued.knows(handle, element)?;
+                    continue;
+                }
+                let Some(entry) = self.elements.get(&(handle.clone(), id)) else {
+                    return Err(("I1", format!("knows {handle} {id}, which is not registered")));
+                };
+                if element.user_transport() != &entry.wire.user_transport
+                    || element.policy() != entry.wire.policy
+                    || element.suspect() != entry.suspected.is_some()
+                {
+                    return Err(("I7", format!("knows {handle} {id} as it is not")));
+                }
             }
-            sum += words(name.0.as_bytes()) + words(&name.1.0.to_be_bytes());
         }
-        // RFC 5353 §3.6.2 by the letter.
-        while sum > 0xffff {
-            sum = (sum & 0xffff) + (sum >> 16);
-        }
-        let (known, expected) = (handlespace.checksum(machine.id()), !(sum as u16));
-        if known != expected {
-            return Err(("I5", format!("has checksum {known:#06x} instead of {expected:#06x}")));
+        for (home, mut sum) in sums {
+            // RFC 5353 §3.6.2 by the letter.
+            while sum > 0xffff {
+                sum = (sum & 0xffff) + (sum >> 16);
+            }
+            let (known, expected) = (handlespace.checksum(home), !(sum as u16));
+            if known != expected {
+                let text =
+                    format!("has checksum {known:#06x} of {home} instead of {expected:#06x}");
+                return Err(("I5", text));
+            }
         }
         if self.pending.len() > self.max_associations {
             return Err(("I8", "lets registrations pile up".to_owned()));
@@ -442,6 +572,14 @@ impl RegistrarModel {
                 return Err(("I1", format!("keeps {handle} {id}, whose lease has expired")));
             }
             let Some(interval) = self.timers.keep_alive_interval else { continue };
+            if entry.awaited.is_some() {
+                let grace = self.timers.rehome_grace + self.timers.max_latency;
+                let waited = now.saturating_since(entry.since);
+                if waited > grace + Duration::from_secs(1) && worked > grace {
+                    return Err(("I1", format!("waits for {handle} {id} for too long")));
+                }
+                continue;
+            }
             // Drawn up to half longer, once more if it was heard of in between.
             let limit = interval * 4 + self.timers.max_latency + Duration::from_millis(100);
             let limit = if self.is_cut_off(now) { limit + MASS_SILENCE } else { limit };
@@ -460,7 +598,7 @@ impl RegistrarModel {
             handle.as_bytes().iter().for_each(|byte| mix(u64::from(*byte)));
             mix(u64::from(id.0));
             entry.wire.policy.words().unwrap_or(&[]).iter().for_each(|word| mix(u64::from(*word)));
-            mix(entry.holder.0);
+            mix(entry.holder.map_or(u64::MAX, |holder| holder.0));
             mix(u64::from(entry.suspected.is_some()));
         }
         print
@@ -480,10 +618,84 @@ impl RegistrarModel {
         match self.elements.get(&(handle.clone(), id)) {
             None => "element unknown",
             Some(entry) if entry.suspected.is_some() => "element suspected",
-            Some(entry) if entry.holder == assoc && entry.asked.is_some() => "asked",
-            Some(entry) if entry.holder == assoc => "holder",
+            Some(entry) if entry.holder.is_none() => "awaited",
+            Some(entry) if entry.holder == Some(assoc) && entry.awaited.is_some() => "called home",
+            Some(entry) if entry.holder == Some(assoc) && entry.asked.is_some() => "asked",
+            Some(entry) if entry.holder == Some(assoc) => "holder",
             Some(entry) if entry.asked.is_some() => "another's, asked",
             Some(_) => "another's",
+        }
+    }
+}
+
+/// An element of a pool that is asked for.
+struct Member<'a> {
+    id: PeId,
+    transport: &'a Transport,
+    policy: Cow<'a, PolicyParameter>,
+    lives: bool,
+    suspected: bool,
+}
+
+/// The elements of a pool: its own as the model has them, others as the registrar has them.
+fn members<'a>(
+    elements: &'a BTreeMap<(PoolHandle, PeId), Entry>,
+    now: Instant,
+    handle: &PoolHandle,
+    machine: &'a Registrar,
+) -> Result<Vec<Member<'a>>, (&'static str, String)> {
+    let space = machine.handlespace();
+    let own = machine.id();
+    let pool = space.pool(handle.as_bytes());
+    let known = pool.into_iter().flat_map(|pool| space.elements(pool));
+    let lives = |lease: Option<Instant>| lease.is_none_or(|lease| lease > now);
+    let mut members = Vec::new();
+    let mut owned = 0;
+    for (_, element) in known {
+        let id = element.id();
+        if element.home() != own {
+            members.push(Member {
+                id,
+                transport: element.user_transport(),
+                policy: Cow::Owned(element.policy()),
+                lives: lives(element.lease()),
+                suspected: element.suspect(),
+            });
+            continue;
+        }
+        owned += 1;
+        let Some(entry) = elements.get(&(handle.clone(), id)) else {
+            return Err(("I1", format!("knows {handle} {id}, which is not registered")));
+        };
+        members.push(Member {
+            id,
+            transport: &entry.wire.user_transport,
+            policy: Cow::Borrowed(&entry.wire.policy),
+            lives: lives(entry.lease),
+            suspected: entry.suspected.is_some(),
+        });
+    }
+    let first = (handle.clone(), PeId(0));
+    let of_pool = elements.range(first..).take_while(|((pool, _), _)| pool == handle);
+    let expected = of_pool.count();
+    if owned != expected {
+        return Err(("I2", format!("knows {owned} of {expected} own elements of {handle}")));
+    }
+    Ok(members)
+}
+
+impl Entry {
+    fn taken_over(now: Instant, element: &Element) -> Self {
+        Self {
+            holder: None,
+            awaited: Some(now),
+            since: now,
+            wire: element.to_wire(),
+            lease: element.lease(),
+            asked: None,
+            heard: now,
+            reports: Vec::new(),
+            suspected: None,
         }
     }
 }

@@ -1,0 +1,436 @@
+//! Several registrars: what they tell each other never turns time back (I7), a takeover removes
+//! nothing of the living (I12), what nobody has is forgotten (I1), what somebody has is known to all
+//! (I2), and in the end all are equal (I3).
+
+use super::{Before, Model, Verdict};
+use crate::conn::end_of;
+use crate::net::NodeId;
+use crate::node::{Machine, Power, Setup};
+use crate::world::World;
+use rserpool_proto::endpoint::pool_element::State;
+use rserpool_proto::handlespace::Element;
+use rserpool_proto::id::{AssociationId, PeId, PoolHandle, ServerId};
+use rserpool_proto::registrar::Registrar;
+use rserpool_proto::timers::RegistrarTimers;
+use rserpool_proto::wire::capability::Stamp;
+use rserpool_proto::wire::enrp::{Body, Message, UpdateAction};
+use rserpool_proto::wire::policy::PolicyParameter;
+use rserpool_proto::wire::pool_element::PoolElement;
+use rserpool_proto::wire::transport::Transport;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// What elements have been, by the sequence numbers of their stamps: fingerprints of their values.
+#[derive(Debug, Default)]
+pub(super) struct Issued(BTreeMap<(PoolHandle, PeId), BTreeMap<u64, Vec<u64>>>);
+
+impl Issued {
+    fn note(&mut self, handle: &PoolHandle, element: &Element) {
+        let Some(stamp) = element.stamp() else { return };
+        let states = self.0.entry((handle.clone(), element.id())).or_default();
+        let prints = states.entry(stamp.seq).or_default();
+        let print = print_of(element.user_transport(), &element.policy());
+        if !prints.contains(&print) {
+            prints.push(print);
+        }
+    }
+
+    /// I7: whatever a registrar knows of an element it has been at that time.
+    pub(super) fn knows(&self, handle: &PoolHandle, element: &Element) -> Verdict {
+        let id = element.id();
+        if element.suspect() {
+            return Err(("I6", format!("suspects {handle} {id}, which is another's")));
+        }
+        let states = self.0.get(&(handle.clone(), id));
+        let prints = states.zip(element.stamp()).and_then(|(states, at)| states.get(&at.seq));
+        let print = print_of(element.user_transport(), &element.policy());
+        if prints.is_some_and(|prints| prints.contains(&print)) {
+            Ok(())
+        } else {
+            Err(("I7", format!("knows {handle} {id} as it never was")))
+        }
+    }
+}
+
+fn print_of(transport: &Transport, policy: &PolicyParameter) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for at in transport.socket_addrs() {
+        at.hash(&mut hasher);
+    }
+    (policy.number.0, policy.words()).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What a message between registrars names, and what was known of it before.
+#[derive(Debug)]
+pub(super) struct Told {
+    sender: ServerId,
+    kind: Kind,
+    named: Vec<Named>,
+    /// Digest of everything known before, if the message comes again.
+    print: Option<u64>,
+}
+
+impl Told {
+    fn is_home_of(&self, before: ServerId, after: ServerId) -> bool {
+        self.kind == Kind::Table && self.sender == before && before == after
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Says nothing about elements.
+    Other,
+    Add,
+    Delete,
+    Table,
+    Takeover,
+}
+
+#[derive(Debug)]
+struct Named {
+    name: (PoolHandle, PeId),
+    said: Option<Stamp>,
+    said_home: ServerId,
+    before: Option<(Option<Stamp>, ServerId)>,
+    /// It was the registrar's own, held by an element that lives.
+    lives: bool,
+}
+
+/// Time of a table transfer, and of links, in microseconds.
+const TRANSFER: u64 = 1_000_000;
+
+fn micros(duration: std::time::Duration) -> u64 {
+    duration.as_micros() as u64
+}
+
+/// B2, in microseconds: the time after which what differs between two registrars has been noticed
+/// and repaired.
+pub(crate) fn b2(timers: &RegistrarTimers) -> u64 {
+    2 * micros(timers.peer_heartbeat) + micros(timers.max_time_no_response) + TRANSFER
+}
+
+/// B3, in microseconds: the time after which the elements of a dead registrar have another home.
+pub(crate) fn b3(timers: &RegistrarTimers) -> u64 {
+    micros(timers.max_time_last_heard) + 2 * micros(timers.max_time_no_response) + b2(timers)
+}
+
+/// Time, in microseconds, in which registrars that are left alone forget what nobody has: one takes
+/// over, waits for the element, and the others hear that it has not come.
+fn orphaned(timers: &RegistrarTimers) -> u64 {
+    b3(timers) + micros(timers.rehome_grace) + b2(timers)
+}
+
+fn digest_of(machine: &Registrar) -> u64 {
+    let space = machine.handlespace();
+    let homes = space.homes().map(|home| space.digest(home).rotate_left(home.0 % 64));
+    homes.fold(space.element_count() as u64, u64::wrapping_add)
+}
+
+impl World {
+    /// A message of another registrar is about to be handled.
+    pub(super) fn before_enrp(&mut self, id: NodeId, bytes: &[u8], twice: bool) -> Before {
+        let role = self.nodes[id].setup.role();
+        let kind = 0x100 | u16::from(bytes.first().copied().unwrap_or(0));
+        let Machine::Registrar(machine) = &self.nodes[id].machine else {
+            self.stats.coverage.meet(role, kind, "hostile");
+            return Before::default();
+        };
+        let Ok(decoded) = Message::decode(bytes) else {
+            self.stats.coverage.meet(role, kind, "malformed");
+            return Before::default();
+        };
+        let Message { sender, body, .. } = decoded.message;
+        let state = state_for(machine, sender, &body);
+        let named = |name: (PoolHandle, PeId), element: &PoolElement| {
+            let (said, said_home) = (element.extensions.stamp, element.home);
+            let element = machine.handlespace().element(name.0.as_bytes(), name.1);
+            let before = element.map(|element| (element.stamp(), element.home()));
+            let own = before.is_some_and(|(_, home)| home == machine.id());
+            let lives = own && self.is_held(id, &name);
+            Named { name, said, said_home, before, lives }
+        };
+        let (kind_of, named) = match body {
+            Body::HandleUpdate { action, handle, element, .. } => {
+                let name = (handle, element.id);
+                let kind = match action {
+                    UpdateAction::Add => Kind::Add,
+                    UpdateAction::Delete => Kind::Delete,
+                };
+                (kind, vec![named(name, &element)])
+            }
+            Body::HandleTableResponse { entries, .. } => {
+                let mut all = Vec::new();
+                for entry in entries {
+                    for element in entry.elements {
+                        let name = (entry.handle.clone(), element.id);
+                        all.push(named(name, &element));
+                    }
+                }
+                (Kind::Table, all)
+            }
+            Body::TakeoverServer { .. } | Body::InitTakeoverAck { .. } => {
+                (Kind::Takeover, Vec::new())
+            }
+            _ => (Kind::Other, Vec::new()),
+        };
+        let print = twice.then(|| digest_of(machine));
+        self.stats.coverage.meet(role, kind, state);
+        if let Some(model) = self.oracle.registrar(id) {
+            model.from_peer = true;
+        }
+        Before { elements: None, told: Some(Told { sender, kind: kind_of, named, print }) }
+    }
+
+    /// Whether an own element of a registrar is held by an association whose other end is that
+    /// element, which lives and means it.
+    fn is_held(&self, registrar: NodeId, name: &(PoolHandle, PeId)) -> bool {
+        let Some(Model::Registrar(model)) = self.oracle.models.get(registrar) else { return false };
+        let Some(entry) = model.elements.get(name) else { return false };
+        let Some(peer) = entry.holder.and_then(|holder| self.open_peer(holder)) else {
+            return false;
+        };
+        let Machine::Element(machine) = &self.nodes[peer].machine else { return false };
+        let home = machine.home().map(|home| home.primary().ip());
+        machine.id() == name.1
+            && machine.state() == State::Registered
+            && home.and_then(|home| self.addresses.get(&home)) == Some(&registrar)
+    }
+
+    /// A message of another registrar has been handled.
+    pub(super) fn after_enrp(&mut self, id: NodeId, told: &Told) {
+        let now = self.local(id);
+        let Machine::Registrar(machine) = &self.nodes[id].machine else { return };
+        let Some(Model::Registrar(model)) = self.oracle.models.get_mut(id) else { return };
+        let mut verdict = Ok(());
+        for Named { name, said, said_home, before, lives } in &told.named {
+            let element = machine.handlespace().element(name.0.as_bytes(), name.1);
+            let after = element.map(|element| (element.stamp(), element.home()));
+            let Some(before) = *before else { continue };
+            let (handle, pe) = name;
+            match after {
+                // What its home lists is so, whatever a takeover had made of it.
+                Some(after) if after < before && !told.is_home_of(before.1, after.1) => {
+                    let what = format!("lets {handle} {pe} be what it was before");
+                    verdict = Err(("I7", what));
+                }
+                None if told.kind != Kind::Delete && *said_home == before.1 => {
+                    verdict = Err(("I7", format!("removes {handle} {pe}, which is announced")));
+                }
+                None if told.kind == Kind::Delete
+                    && said.is_some_and(|said| before.0.is_some_and(|known| said < known)) =>
+                {
+                    verdict = Err(("I7", format!("lets a late removal end {handle} {pe}")));
+                }
+                None if told.kind == Kind::Delete && said.is_none() && before.1 != told.sender => {
+                    verdict = Err(("I7", format!("lets a stranger end {handle} {pe}")));
+                }
+                // Its own removal has a number of the element's own; a takeover's has not.
+                None if *lives
+                    && said.zip(before.0).is_some_and(|(said, known)| said.seq == known.seq) =>
+                {
+                    verdict = Err(("I12", format!("lets {handle} {pe} be removed, which lives")));
+                }
+                _ => {}
+            }
+        }
+        match told.kind {
+            Kind::Other => {}
+            Kind::Add | Kind::Delete => {
+                for named in &told.named {
+                    model.sync(now, machine, &named.name);
+                }
+            }
+            Kind::Table | Kind::Takeover => model.sync_all(now, machine),
+        }
+        if let (Ok(()), Some(print)) = (&verdict, told.print)
+            && print != digest_of(machine)
+        {
+            verdict = Err(("I7", "changes its elements by a message that came twice".to_owned()));
+        }
+        self.judge(id, verdict);
+    }
+
+    /// A registration has been granted: what the element is from now on.
+    pub(super) fn note_issued(&mut self, machine: &Registrar, handle: &PoolHandle, id: PeId) {
+        if let Some(element) = machine.handlespace().element(handle.as_bytes(), id) {
+            self.oracle.issued.note(handle, element);
+        }
+    }
+
+    /// Once a second: what nobody has is forgotten, what somebody has is known to all.
+    pub(super) fn check_replicas(&mut self) {
+        if !self.oracle.peered {
+            return;
+        }
+        for (model, node) in self.oracle.models.iter().zip(&self.nodes) {
+            if let (Model::Registrar(model), Power::On) = (model, node.power) {
+                for name in model.elements.keys() {
+                    match self.oracle.owned.get_mut(name) {
+                        Some(at) => *at = self.now,
+                        None => drop(self.oracle.owned.insert(name.clone(), self.now)),
+                    }
+                }
+            }
+        }
+        let undisturbed = self.now - self.oracle.disturbed;
+        for id in 0..self.nodes.len() {
+            let Setup::Registrar(config) = &self.nodes[id].setup else { continue };
+            let forgotten = orphaned(&config.timers);
+            let agree = b3(&config.timers) + b2(&config.timers);
+            if !self.works(id) {
+                continue;
+            }
+            if undisturbed > forgotten {
+                let verdict = self.check_orphans(id, forgotten);
+                self.judge(id, verdict);
+            }
+            for other in 0..self.nodes.len() {
+                let lacking = match undisturbed > agree {
+                    true => self.lacking(id, other, agree),
+                    false => Vec::new(),
+                };
+                let before = self.oracle.lacking.remove(&(id, other)).unwrap_or_default();
+                let since =
+                    |name: &(PoolHandle, PeId)| before.get(name).copied().unwrap_or(self.now);
+                let lacking: BTreeMap<_, _> =
+                    lacking.into_iter().map(|name| (name.clone(), since(&name))).collect();
+                let overdue = lacking.iter().find(|(_, since)| self.now - **since > agree);
+                let verdict = overdue.map_or(Ok(()), |((handle, pe), _)| {
+                    let home = &self.nodes[id].name;
+                    Err(("I2", format!("does not know {handle} {pe}, whose home is {home}")))
+                });
+                if !lacking.is_empty() {
+                    self.oracle.lacking.insert((id, other), lacking);
+                }
+                self.judge(other, verdict);
+            }
+        }
+    }
+
+    fn check_orphans(&self, id: NodeId, limit: u64) -> Verdict {
+        let Machine::Registrar(machine) = &self.nodes[id].machine else { return Ok(()) };
+        let space = machine.handlespace();
+        for pool in space.pools() {
+            for (_, element) in space.elements(pool) {
+                let name = (pool.handle().clone(), element.id());
+                let owned = self.oracle.owned.get(&name).copied().unwrap_or(0);
+                if self.now - owned > limit {
+                    let (handle, pe) = name;
+                    let home = element.home();
+                    let text = format!("still knows {handle} {pe} of {home}, which nobody has");
+                    return Err(("I1", text));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a registrar has had for so long, and another one does not know as that one's.
+    fn lacking(&self, home: NodeId, other: NodeId, limit: u64) -> Vec<(PoolHandle, PeId)> {
+        let mut lacking = Vec::new();
+        if home == other || !self.works(other) {
+            return lacking;
+        }
+        let (Machine::Registrar(machine), Machine::Registrar(copy)) =
+            (&self.nodes[home].machine, &self.nodes[other].machine)
+        else {
+            return lacking;
+        };
+        let Some(Model::Registrar(model)) = self.oracle.models.get(home) else { return lacking };
+        if !self.is_whole(home, other) || !self.is_whole(other, home) || !copy.is_serving() {
+            return lacking;
+        }
+        let now = self.local(home);
+        for (name, entry) in &model.elements {
+            let known = copy.handlespace().element(name.0.as_bytes(), name.1);
+            let lacks = known.is_none_or(|known| known.home() != machine.id());
+            if lacks && micros(now.saturating_since(entry.since)) > limit {
+                lacking.push(name.clone());
+            }
+        }
+        lacking
+    }
+
+    fn is_whole(&self, from: NodeId, to: NodeId) -> bool {
+        let quality = self.net.quality(from, to);
+        let kind = rserpool_proto::machine::TransportKind::Tcp;
+        self.net.is_up(from, to, kind)
+            && quality.loss == 0
+            && quality.rate == 0
+            && quality.latency + quality.jitter <= super::GOOD
+    }
+
+    /// I3: what differs between registrars; `None` if all are equal.
+    pub(crate) fn difference(&self) -> Option<String> {
+        if !self.oracle.peered {
+            return None;
+        }
+        let machines = || {
+            self.nodes.iter().filter_map(|node| match &node.machine {
+                Machine::Registrar(machine) => Some((&node.name, machine.handlespace(), machine)),
+                _ => None,
+            })
+        };
+        let total: usize = machines().map(|(_, space, own)| space.owned_count(own.id())).sum();
+        for (name, space, machine) in machines() {
+            if space.element_count() != total {
+                let count = space.element_count();
+                return Some(format!("{name} knows {count} elements of {total}"));
+            }
+            if !machine.is_serving() {
+                return Some(format!("{name} does not serve"));
+            }
+            for (other, of_other, owner) in machines() {
+                let owner = owner.id();
+                if space.digest(owner) != of_other.digest(owner)
+                    || space.checksum(owner) != of_other.checksum(owner)
+                {
+                    return Some(format!("{name} knows others of {other} than it has"));
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether an association is one of registrars.
+    pub(super) fn is_enrp(&self, assoc: AssociationId) -> bool {
+        let (conn, _) = end_of(assoc);
+        let channel = self.conns.get(conn).map(|conn| conn.channel);
+        channel == Some(rserpool_proto::machine::Channel::Enrp)
+    }
+}
+
+/// The state that a message meets, in a word.
+fn state_for(machine: &Registrar, sender: ServerId, body: &Body) -> &'static str {
+    let space = machine.handlespace();
+    let target_of = |target: &ServerId| match space.owned_count(*target) {
+        _ if *target == machine.id() => "of itself",
+        0 => "of one without elements",
+        _ => "of one with elements",
+    };
+    match body {
+        Body::HandleUpdate { handle, element, .. } => {
+            match space.element(handle.as_bytes(), element.id).map(Element::home) {
+                None => "element unknown",
+                Some(home) if home == machine.id() => "own",
+                Some(home) if home == sender => "the sender's",
+                Some(_) => "a third one's",
+            }
+        }
+        Body::Presence { digest, .. } => match digest {
+            None => "first",
+            Some(digest) if *digest == space.digest(sender) => "in sync",
+            Some(_) => "differs",
+        },
+        Body::HandleTableResponse { rejected: true, .. } => "rejected",
+        Body::HandleTableResponse { more: true, .. } => "more to come",
+        Body::HandleTableResponse { .. } if !machine.is_serving() => "starting",
+        Body::HandleTableResponse { .. } => "audit",
+        Body::InitTakeover { target }
+        | Body::InitTakeoverAck { target }
+        | Body::TakeoverServer { target } => target_of(target),
+        _ if machine.is_serving() => "serving",
+        _ => "not serving",
+    }
+}
