@@ -370,7 +370,7 @@ impl Registrar {
 
     /// How an association stands to an element: the one that holds it speaks for it, and so may
     /// one from its address when nobody holds it, be it new here or another registrar's.
-    fn standing(&self, handle: &PoolHandle, id: PeId, assoc: AssociationId) -> Claimant {
+    pub(super) fn standing(&self, handle: &PoolHandle, id: PeId, assoc: AssociationId) -> Claimant {
         let Some(slot) = self.handlespace.slot(handle.as_bytes(), id) else {
             return Claimant::Free;
         };
@@ -396,7 +396,7 @@ impl Registrar {
 }
 
 /// How an association stands to an element.
-enum Claimant {
+pub(super) enum Claimant {
     /// It may do with it what it wants.
     Free,
     /// It may if the one that holds it is silent.

@@ -6,6 +6,7 @@
 //!      \-claim------->       +-- while it waits, further reports and claims ask nothing more
 //! ```
 
+use super::asap::Claimant;
 use super::silence::Silent;
 use super::{Event, Ignored, Registrar, RemovalReason, Timer};
 use crate::handlespace::Slot;
@@ -129,7 +130,10 @@ impl Registrar {
     /// Asks an element that was taken over to adopt us as its home (RFC 5353 §3.5.2).
     pub(super) fn ask_home(&mut self, now: Instant, slot: Slot, assoc: AssociationId) {
         if let Some(supervision) = self.supervised.get_mut(&slot) {
-            supervision.holder = Some(assoc);
+            let before = supervision.holder.replace(assoc);
+            if let Some(before) = before.and_then(|before| self.associations.get_mut(&before)) {
+                before.elements.remove(&slot);
+            }
             if let Some(association) = self.associations.get_mut(&assoc) {
                 association.elements.insert(slot);
             }
@@ -336,6 +340,11 @@ impl Registrar {
                 true => self.disconnect(now, claim.assoc()),
                 false => self.refuse_claim(claim),
             };
+        }
+        // It may have another home by now, where it came from other addresses.
+        let (handle, id) = claim.name();
+        if !matches!(self.standing(handle, id, claim.assoc()), Claimant::Free) {
+            return self.refuse_claim(claim);
         }
         match claim {
             Claim::Registration { assoc, handle, element } => {
