@@ -170,9 +170,10 @@ impl Registrar {
         }
     }
 
-    fn enter_service(&mut self, _now: Instant, alone: bool) {
+    fn enter_service(&mut self, now: Instant, alone: bool) {
         self.service = Service::Ready;
         self.timers.cancel(Timer::Mentor);
+        self.watch_homes(now);
         self.emit(Event::InService { alone });
         for (_, assoc, _) in self.connected_peers() {
             self.send_presence(assoc, ServerId::NONE, false);

@@ -35,6 +35,8 @@ pub(super) struct Peer {
     /// When it was asked for a sign of life that has not come yet.
     asked: Option<Instant>,
     round_trip: RoundTrip,
+    /// It has not spoken yet; elements are said to be its own.
+    is_hearsay: bool,
     /// Not watched: another registrar is taking it over (RFC 5353 §3.5.1).
     pub(super) yielded: bool,
     /// Reading its table since it was found to differ.
@@ -326,9 +328,9 @@ impl Registrar {
             self.ignore(assoc, Ignored::ForeignSender);
             return false;
         }
-        let is_new = !self.peers.contains_key(&server);
+        let is_new = self.peers.get(&server).is_none_or(|peer| peer.is_hearsay);
         if is_new {
-            if self.peers.len() >= self.config.limits.peers {
+            if !self.peers.contains_key(&server) && self.peers.len() >= self.config.limits.peers {
                 self.ignore(assoc, Ignored::TooManyPeers);
                 return false;
             }
@@ -363,6 +365,22 @@ impl Registrar {
             self.on_mentor_candidate(now, assoc);
         }
         keep
+    }
+
+    /// Watches the homes of elements that nobody here has heard of: a mentor has listed them, and may
+    /// have died before it could take them over.
+    pub(super) fn watch_homes(&mut self, now: Instant) {
+        let homes: Vec<_> = self.handlespace.homes().collect();
+        for home in homes {
+            if home != self.id
+                && !self.peers.contains_key(&home)
+                && self.peers.len() < self.config.limits.peers
+            {
+                self.peers.insert(home, Peer { is_hearsay: true, ..Peer::new(now) });
+                let silent_at = now + self.config.timers.max_time_last_heard;
+                self.timers.set(Timer::PeerSilent(home), silent_at);
+            }
+        }
     }
 
     /// Decides between two associations to one peer; false if `assoc` is the one to go.
@@ -541,6 +559,7 @@ impl Peer {
             last_heard: now,
             asked: None,
             round_trip: RoundTrip::default(),
+            is_hearsay: false,
             yielded: false,
             audit: None,
         }
