@@ -24,7 +24,8 @@ impl PoolElement {
         home: bool,
         server: ServerId,
     ) {
-        if !self.maybe_registered || self.is_superseded(assoc) {
+        let superseded = self.is_superseded(assoc);
+        if !self.maybe_registered || (superseded && !home) {
             return;
         }
         self.acknowledge(now, assoc);
@@ -36,9 +37,11 @@ impl PoolElement {
             if self.registered_on == Some(assoc) {
                 self.watch.on_keep_alive(now);
             }
-        } else if home {
-            // KA2.4: adopt the sender as home; even if it is the home already, which comes to us
-            // because it has been started again.
+        } else if home
+            && (self.home_server.is_none() || self.home_server != server)
+            && !(superseded && self.registered_on.is_some())
+        {
+            // KA2.4: adopt the sender as home; a call that comes late is from where we are by now.
             if let Some(locator) = self.visitors.remove(&assoc) {
                 if self.retiring == Some(assoc) {
                     self.retiring = None;
@@ -49,10 +52,12 @@ impl PoolElement {
         }
     }
 
-    /// Whether this is an old association to the very registrar that is the home again. It probes the
-    /// old one before it believes the new one, and an answer there would be one too many.
+    /// Whether this is another association of the very registrar that is the home: an old one, or one
+    /// on which it has called us home before. It probes that one before it believes the new one, and
+    /// an answer there would be one too many.
     fn is_superseded(&self, assoc: AssociationId) -> bool {
-        self.retiring == Some(assoc) && self.visitors.get(&assoc) == self.hunt.home_locator()
+        let visitor = self.visitors.get(&assoc);
+        visitor.zip(self.hunt.home_locator()).is_some_and(|(visitor, home)| visitor.meets(home))
     }
 
     fn acknowledge(&mut self, now: Instant, assoc: AssociationId) {
