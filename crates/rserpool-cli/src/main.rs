@@ -48,7 +48,12 @@ fn run(cli: cli::Cli) -> Result<(), failure::Failure> {
     if !matches!(cli.command, cli::Command::Registrar(_)) {
         logging::start(&cli.log, cli.command.log_level())?;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // A registrar is one task. On a runtime of one thread each of its turns costs less.
+    let mut runtime = match cli.command {
+        cli::Command::Registrar(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = runtime
         .enable_all()
         .build()
         .map_err(|error| failure::Failure::failed(format!("cannot start threads: {error}")))?;
