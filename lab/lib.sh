@@ -143,6 +143,10 @@ is() { [[ $2 == "$3" ]]; found "$1" "$2" "$3" $?; }
 at_most() { [[ -n $3 ]] && (($3 <= $2)); found "$1" "at most $2${4:+ $4}" "${3:-nothing}${4:+ $4}" $?; }
 at_least() { [[ -n $3 ]] && (($3 >= $2)); found "$1" "at least $2${4:+ $4}" "${3:-nothing}${4:+ $4}" $?; }
 
+# tolerated LIMIT: what is measured may be that much if LAB_MARGIN percent are allowed for others that
+# use the machine meanwhile.
+tolerated() { echo $(($1 * (100 + ${LAB_MARGIN:-0}) / 100)); }
+
 # holds WHAT COMMAND...: it succeeds now.
 holds() { local what=$1; shift; "$@"; local code=$?; found "$what" yes "$( ((code)) && echo no || echo yes)" $code; }
 
@@ -294,11 +298,27 @@ capture() {
   done
 }
 
+# Waits until the last packet is in the captures: what tcpdump has not taken when it ends is lost.
+end_capture() {
+  local path began
+  ((${#CAPTURES[@]})) || return
+  for path in 0 1; do
+    # To a host that is not there, so that nobody answers and no port is anybody's.
+    ip neigh replace "10.$path.0.253" lladdr 02:00:00:00:00:fd dev "br$path"
+    echo 'end of capture' >"/dev/udp/10.$path.0.253/9"
+  done
+  began=$(now)
+  for path in 0 1; do
+    until grep -aqs 'end of capture' "$LAB_OUT/br$path.pcap" || (($(since "$began") > 5000)); do pause 0.05; done
+  done
+}
+
 finish() {
   local code=$? name
   [[ $BASHPID == "$$" ]] || exit $code
   for name in "${!PID[@]}"; do kill -TERM "${PID[$name]}" 2>>/dev/null; done
   pause 0.3
+  end_capture
   for pid in "${CAPTURES[@]}"; do kill -INT "$pid"; wait "$pid"; done 2>>/dev/null
   found "the scenario came to its end" yes "$( ((code)) && echo "no: code $code" || echo yes)" $code
 }

@@ -5,13 +5,16 @@
 
 node r 11; node s 21; node e 22; node u 31; node x1 61; node x2 62; node x3 63
 
+# Crowd, registrar, elements and users share one core: that alone may take time.
 cat >"$LAB_OUT/registrar.toml" <<'END'
+[timers]
+keep_alive_timeout = "2s"
 [limits]
 idle_timeout = "8s"
 END
 our_registrar registrar r --config "$LAB_OUT/registrar.toml"
 rsp_server server s r -echo -identifier=0x21
-lab large e load 10.0.0.11:3863 Large register --elements 200 --under-way 8 --stay
+lab large e load Large --at 10.0.0.11:3863 --under-way 8 register --elements 200 --stay
 need within 5 "a server is listed" list_is r EchoPool 0x21
 need within 10 "and a large pool" told large '^[0-9]+$'
 before=$(rss registrar)

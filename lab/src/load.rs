@@ -1,10 +1,12 @@
-//! How many questions or registrations a registrar answers in a second, for one client that keeps a
+//! How many questions or registrations registrars answer in a second, for one client that keeps a
 //! number of them under way.
 //!
 //! The messages are encoded beforehand and answers are only counted, so that on the one core that both
-//! share the registrar is what takes the time.
+//! share the registrar is what takes the time. Several registrars are loaded by turns, a moment each,
+//! and the best moment of each counts: what else happens on the machine meets all of them, and some
+//! moments are free of it.
 
-use crate::client::{ASAP, Addressed, Client, addresses, question, registration};
+use crate::client::{ASAP, Addressed, Client, addresses, encode, question, registration};
 use rserpool_proto::id::PoolHandle;
 use rserpool_proto::wire::asap::Body;
 use std::io;
@@ -13,11 +15,17 @@ use std::time::{Duration, Instant};
 /// Arguments of `load`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Where the registrar serves, such as 10.0.0.1:3863.
-    #[arg(value_parser = addresses)]
-    registrar: Addressed,
     /// Which pool.
     pool: PoolHandle,
+    /// Where a registrar serves, such as 10.0.0.1:3863.
+    #[arg(long = "at", required = true, value_parser = addresses)]
+    registrars: Vec<Addressed>,
+    /// Messages under way.
+    #[arg(long, default_value_t = 1)]
+    under_way: usize,
+    /// Moments for each registrar.
+    #[arg(long, default_value_t = 1)]
+    moments: usize,
     #[command(subcommand)]
     what: What,
 }
@@ -29,36 +37,58 @@ enum What {
         /// Elements wanted in each answer.
         #[arg(long)]
         items: u32,
-        /// Questions under way.
-        #[arg(long, default_value_t = 1)]
-        under_way: usize,
-        /// How long.
-        #[arg(long, default_value_t = 3)]
-        seconds: u64,
+        /// Length of a moment, in milliseconds.
+        #[arg(long, default_value_t = 200)]
+        for_ms: u64,
     },
-    /// Registers elements, and stays until its input ends.
+    /// Registers elements.
     Register {
-        /// How many elements.
+        /// How many elements in a moment.
         #[arg(long)]
         elements: u32,
         /// How often each.
         #[arg(long, default_value_t = 1)]
         rounds: u32,
-        /// Registrations under way.
-        #[arg(long, default_value_t = 1)]
-        under_way: usize,
-        /// Stay, so that the elements stay.
+        /// Stay until SIGTERM, so that the elements of the last moment stay.
         #[arg(long)]
         stay: bool,
     },
 }
 
-/// Runs the load, and prints operations per second.
+/// Runs the load, and prints the operations per second of each registrar.
 pub(crate) async fn run(arguments: Arguments) -> io::Result<()> {
-    let client = Client::connect(&arguments.registrar.0).await?;
-    match arguments.what {
-        What::Resolve { items, under_way, seconds } => {
-            let question = question(&arguments.pool, Some(items))?;
+    let mut best = vec![0.0_f64; arguments.registrars.len()];
+    let mut last = None;
+    for _ in 0..arguments.moments {
+        for (registrar, best) in arguments.registrars.iter().zip(&mut best) {
+            let client = Client::connect(&registrar.0).await?;
+            *best = best.max(moment(&client, &arguments).await?);
+            if matches!(arguments.what, What::Register { stay: true, .. }) {
+                last = Some(client);
+            } else {
+                client.close().await;
+                // What that leaves to be done is not the next one's.
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    let best: Vec<String> = best.iter().map(|best| format!("{best:.0}")).collect();
+    println!("{}", best.join(" "));
+    match last {
+        Some(client) => stay_until_told(&client).await,
+        None => Ok(()),
+    }
+}
+
+/// Between two moments.
+const PAUSE: Duration = Duration::from_millis(30);
+
+/// One registrar's turn; operations per second.
+async fn moment(client: &Client, arguments: &Arguments) -> io::Result<f64> {
+    let Arguments { pool, under_way, what, .. } = arguments;
+    match *what {
+        What::Resolve { items, for_ms } => {
+            let question = question(pool, Some(items))?;
             // Whether it answers at all, and with what was asked for.
             client.send(ASAP, &question).await?;
             let found = match client.recv_asap().await? {
@@ -68,27 +98,18 @@ pub(crate) async fn run(arguments: Arguments) -> io::Result<()> {
             if found != items as usize {
                 return Err(io::Error::other(format!("{found} elements came for {items}")));
             }
-            let end = Instant::now() + Duration::from_secs(seconds);
-            let per_second =
-                pump(&client, under_way, || (Instant::now() < end).then_some(&question[..]))
-                    .await?;
-            println!("{per_second:.0}");
+            let end = Instant::now() + Duration::from_millis(for_ms);
+            pump(client, *under_way, || (Instant::now() < end).then_some(&question[..])).await
         }
-        What::Register { elements, rounds, under_way, stay } => {
+        What::Register { elements, rounds, .. } => {
             let mut messages = Vec::new();
             for id in 1..=elements {
-                messages.push(registration(&arguments.pool, client.element(id)?)?);
+                messages.push(registration(pool, client.element(id)?)?);
             }
             let mut all = (0..rounds).flat_map(|_| &messages);
-            let per_second = pump(&client, under_way, || all.next().map(Vec::as_slice)).await?;
-            println!("{per_second:.0}");
-            if stay {
-                stay_until_told(&client).await?;
-            }
+            pump(client, *under_way, || all.next().map(Vec::as_slice)).await
         }
     }
-    client.close().await;
-    Ok(())
 }
 
 /// Keeps `under_way` messages waiting for their answers; answers per second.
@@ -129,7 +150,7 @@ async fn stay_until_told(client: &Client) -> io::Result<()> {
             _ = term.recv() => return Ok(()),
             message = client.recv_asap() => {
                 if let Body::EndpointKeepAlive { handle, id: Some(id), .. } = message? {
-                    let ack = crate::client::encode(Body::EndpointKeepAliveAck { handle, id })?;
+                    let ack = encode(Body::EndpointKeepAliveAck { handle, id })?;
                     client.send(ASAP, &ack).await?;
                 }
             }
