@@ -28,7 +28,7 @@ while running bad; do
   rsp_terminal terminal u2 r EchoPool
   began=$(now)
   until told terminal 'line 1' || (($(since "$began") > 5000)); do pause 0.02; done
-  told terminal 'line 1' && ((sessions++)) || found "its user is answered" "within 5 s" "no" 1
+  if told terminal 'line 1'; then ((sessions++)); else found "its user is answered" "within 5 s" "no" 1; fi
   crash terminal
 done
 after=$(rss registrar)

@@ -77,6 +77,7 @@ const FIELDS: &[&str] = &[
     "asap.pool_member_selection_policy_type",
     "enrp.pool_member_selection_policy_type",
     "sctp.retransmission",
+    "ip.dst",
 ];
 
 #[derive(Default)]
@@ -115,6 +116,11 @@ impl Tally {
         }
         for expert in all(6).iter().filter(|text| is_about_form(text)) {
             problem(format!("tshark says: {expert}"));
+        }
+        // What is returned to one that is not trusted quotes what it has sent.
+        if all(16).iter().any(|destination| distrusted.contains(destination)) {
+            self.messages += decoded;
+            return;
         }
         let unknown = [
             ("ASAP message", asap, &known.asap),
@@ -247,6 +253,15 @@ mod tests {
         assert!(problems("7\t10.0.0.66\t11\t1\t1\tx\t\t99\t\t\t\t\t\t\t").is_empty());
         assert_eq!(problems("7\t10.0.0.1\t11;12\t1;1\t1;1\t\t\t5\t\t\t\t\t\t\t").len(), 1);
         assert_eq!(problems("7\t10.0.0.1\t11\t1\t1\tx\t\t5\t\t\t\t\t\t\t"), ["malformed"]);
+    }
+
+    #[test]
+    fn what_is_quoted_to_the_distrusted_may_be_unknown() {
+        let to = |destination: &str| {
+            format!("7\t10.0.0.1\t11\t1\t1\t\t\t14;99\t\t\t\t\t\t\t\t\t{destination}")
+        };
+        assert!(problems(&to("10.0.0.66")).is_empty());
+        assert_eq!(problems(&to("10.0.0.67")).len(), 1);
     }
 
     #[test]

@@ -41,6 +41,10 @@ pub(crate) struct Arguments {
     /// Build without optimisation; what measures is left out unless it is named.
     #[arg(long)]
     quick: bool,
+    /// How much worse than wanted what is measured may be, in percent, where others use the machine
+    /// meanwhile.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0)]
+    margin: u32,
     /// Print the scenarios, and do nothing.
     #[arg(long)]
     list: bool,
@@ -72,10 +76,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     let queue = Arc::new(Mutex::new(queue));
     let machines = cores.iter().take(MACHINES).map(|core| {
         let (queue, report, programs) = (queue.clone(), report.clone(), programs.clone());
-        let (core, full) = (*core, arguments.full);
+        let (core, options) = (*core, Options::of(arguments));
         thread::spawn(move || {
             while let Some(scenario) = lock(&queue).pop() {
-                let outcome = play(&scenario, &programs, core, full);
+                let outcome = play(&scenario, &programs, core, options);
                 lock(&report).add(&scenario, outcome);
             }
         })
@@ -85,10 +89,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     }
     for scenario in &alone {
         let core = cores.last().copied().unwrap_or_default();
-        let outcome = play(scenario, &programs, core, arguments.full);
+        let outcome = play(scenario, &programs, core, Options::of(arguments));
         lock(&report).add(scenario, outcome);
     }
     lock(&report).close(started.elapsed())
+}
+
+/// What scenarios are told.
+#[derive(Clone, Copy)]
+struct Options {
+    full: bool,
+    margin: u32,
+}
+
+impl Options {
+    fn of(arguments: &Arguments) -> Self {
+        Self { full: arguments.full, margin: arguments.margin }
+    }
 }
 
 /// Machines at a time.
@@ -114,8 +131,9 @@ fn choose(all: &[Scenario], arguments: &Arguments) -> Result<Vec<Scenario>, Erro
 struct Programs {
     rserpool: PathBuf,
     tool: PathBuf,
-    /// The test suite of the SCTP crate that needs a kernel.
+    /// The test suites of the SCTP crate and of the library that need a kernel with SCTP.
     sctp_tests: PathBuf,
+    library_tests: PathBuf,
 }
 
 impl Programs {
@@ -123,17 +141,25 @@ impl Programs {
         // In one go: built one by one they would have what they share with other features.
         let programs = ["build", "--package", "rserpool-cli", "--package", "rserpool-lab"];
         let programs = build(&programs, quick)?;
-        // Never optimised: `cargo test` has built it like this already.
-        let tests = ["test", "--no-run", "--package", "rserpool-sctp", "--test", "kernel"];
+        // Never optimised: `cargo test` has built them like this already.
+        let tests = ["test", "--no-run", "--workspace", "--test", "kernel", "--test", "sctp"];
         let tests = build(&tests, true)?;
-        let program = |name: &str| {
-            let found = programs.iter().find(|path| path.file_stem().is_some_and(|it| it == name));
+        let find = |name: &str, is_it: &dyn Fn(&str) -> bool| {
+            let stem = |path: &PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
+            let mut built = programs.iter().chain(&tests);
+            let found = built.find(|path| stem(path).is_some_and(|stem| is_it(&stem)));
             found.cloned().ok_or_else(|| format!("cargo built no {name}"))
+        };
+        let program = |name: &str| find(name, &|stem| stem == name);
+        // Cargo adds a hash to the names of test suites.
+        let suite = |name: &str| {
+            find(name, &|stem| stem.rsplit_once('-').is_some_and(|(suite, _)| suite == name))
         };
         Ok(Self {
             rserpool: program("rserpool")?,
             tool: program("rserpool-lab")?,
-            sctp_tests: tests.into_iter().next().ok_or("cargo built no tests of SCTP")?,
+            sctp_tests: suite("kernel")?,
+            library_tests: suite("sctp")?,
         })
     }
 }
@@ -158,11 +184,11 @@ fn build(arguments: &[&str], quick: bool) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// Boots a machine, lets it play the scenario, and judges what it has left.
-fn play(scenario: &Scenario, programs: &Programs, core: usize, full: bool) -> Outcome {
+fn play(scenario: &Scenario, programs: &Programs, core: usize, options: Options) -> Outcome {
     let started = Instant::now();
     let room = root().join("target/lab").join(&scenario.name);
     let mut outcome = Outcome::default();
-    if let Err(error) = boot(scenario, programs, core, full, &room)
+    if let Err(error) = boot(scenario, programs, core, options, &room)
         .and_then(|()| judge(scenario, &room, &mut outcome))
     {
         outcome.findings.push(Finding::miss("the lab itself", "works", error));
@@ -175,7 +201,7 @@ fn boot(
     scenario: &Scenario,
     programs: &Programs,
     core: usize,
-    full: bool,
+    options: Options,
     room: &Path,
 ) -> Result<(), Error> {
     let _ = fs::remove_dir_all(room);
@@ -186,10 +212,12 @@ fn boot(
         .arg("env")
         .arg(variable("LAB", &root().join("lab")))
         .arg(variable("LAB_OUT", room))
-        .arg(variable("LAB_FULL", Path::new(if full { "yes" } else { "no" })))
+        .arg(format!("LAB_FULL={}", if options.full { "yes" } else { "no" }))
         .arg(variable("RSERPOOL", &programs.rserpool))
         .arg(variable("LAB_TOOL", &programs.tool))
         .arg(variable("SCTP_TESTS", &programs.sctp_tests))
+        .arg(variable("LIBRARY_TESTS", &programs.library_tests))
+        .arg(format!("LAB_MARGIN={}", options.margin))
         .arg("bash")
         .arg(&scenario.file)
         .env("UML_CPU", core.to_string())
