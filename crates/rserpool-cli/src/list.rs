@@ -5,7 +5,7 @@ use crate::output::{self, OutputFlags};
 use crate::signals::Stop;
 use crate::view::{self, PoolView};
 use rserpool::proto::id::PoolHandle;
-use rserpool::proto::machine::{Locator, TransportKind};
+use rserpool::proto::machine::Locator;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
@@ -21,7 +21,7 @@ pub(crate) struct Args {
 /// Where the handlespace of a registrar can be read.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct EnrpFlag {
-    /// Where the registrar serves other registrars; they alone are shown whole pools
+    /// Where the registrar serves other registrars, over TCP or SCTP; they alone are shown whole pools
     #[arg(
         long,
         value_name = "ADDR",
@@ -62,11 +62,7 @@ impl Args {
 impl EnrpFlag {
     /// All pools, or one of them, which may be none.
     pub(crate) async fn read(&self, only: Option<&PoolHandle>) -> Result<Vec<PoolView>, Failure> {
-        if self.enrp.transport == TransportKind::Sctp {
-            return Err(Failure::usage(format!("--enrp {}: tables are read over TCP", self.enrp))
-                .next("write tcp://, with an address where the registrar serves others over TCP"));
-        }
-        let table = rserpool::table::read(self.enrp.primary()).await.map_err(|error| {
+        let table = rserpool::table::read(&self.enrp).await.map_err(|error| {
             Failure::failed(error).next(
                 "start a registrar with `rserpool registrar`, or say by --enrp where one serves \
                  other registrars",

@@ -6,11 +6,15 @@
 //! ```
 //!
 //! The request is that of registrars among themselves (RFC 5353 §2.2, §3.2.2), on their port. Zero
-//! as sender says that a reader is asking, who wants no updates and becomes no peer.
+//! as sender says that a reader is asking, who wants no updates and becomes no peer. It goes over TCP or
+//! SCTP; with [`TransportKind::Auto`] over SCTP if that answers within 250 ms.
 
+use crate::driver::{Call, HEAD_START, is_sctp_available};
 use crate::proto::id::ServerId;
+use crate::proto::machine::{Locator, TransportKind};
+use crate::proto::wire::PPID_ENRP;
 use crate::proto::wire::enrp::{Body, Message, PoolEntry};
-use crate::proto::wire::framer::{FrameError, frame_len};
+use crate::proto::wire::framer::frame_len;
 use crate::proto::wire::operation_error::ErrorCause;
 use std::fmt;
 use std::io;
@@ -56,7 +60,7 @@ pub enum TableError {
     )]
     Connect {
         /// Where to.
-        address: SocketAddr,
+        address: Locator,
         /// What the system says.
         source: io::Error,
     },
@@ -67,7 +71,7 @@ pub enum TableError {
     )]
     TimedOut {
         /// Who.
-        address: SocketAddr,
+        address: Locator,
         /// How long that is.
         after: Duration,
     },
@@ -75,7 +79,7 @@ pub enum TableError {
     #[error("the registrar at {address} has closed the connection: {source}")]
     Closed {
         /// Who.
-        address: SocketAddr,
+        address: Locator,
         /// What the system says.
         source: io::Error,
     },
@@ -83,7 +87,7 @@ pub enum TableError {
     #[error("the registrar at {address} refuses to show its handlespace{}", causes(.errors))]
     Rejected {
         /// Who.
-        address: SocketAddr,
+        address: Locator,
         /// Why; empty if it does not say.
         errors: Vec<ErrorCause>,
     },
@@ -91,7 +95,7 @@ pub enum TableError {
     #[error("what answers at {address} is not a registrar's ENRP port: {reason}")]
     Malformed {
         /// Who.
-        address: SocketAddr,
+        address: Locator,
         /// What is wrong.
         reason: String,
     },
@@ -99,7 +103,7 @@ pub enum TableError {
     #[error("the registrar at {address} tells of more than {limit} elements")]
     TooLong {
         /// Who.
-        address: SocketAddr,
+        address: Locator,
         /// [`Options::max_elements`].
         limit: usize,
     },
@@ -109,12 +113,12 @@ fn causes(errors: &[ErrorCause]) -> impl fmt::Display {
     if errors.is_empty() { String::new() } else { format!(": {errors:?}") }
 }
 
-/// Reads all that the registrar with this ENRP address knows, over TCP.
+/// Reads all that the registrar with this ENRP address knows.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let table = rserpool::table::read("127.0.0.1:9901".parse()?).await?;
+/// let table = rserpool::table::read(&"tcp://127.0.0.1:9901".parse()?).await?;
 /// for pool in table.pools {
 ///     println!("{}: {} elements", pool.handle, pool.elements.len());
 /// }
@@ -124,20 +128,20 @@ fn causes(errors: &[ErrorCause]) -> impl fmt::Display {
 ///
 /// # Errors
 /// [`TableError`]; nothing of a table that was not read to its end is returned.
-pub async fn read(address: SocketAddr) -> Result<Table, TableError> {
-    read_with(address, Options::default()).await
+pub async fn read(at: &Locator) -> Result<Table, TableError> {
+    read_with(at, Options::default()).await
 }
 
 /// Reads what the registrar with this ENRP address knows, as the options say.
 ///
 /// # Errors
 /// [`TableError`]; nothing of a table that was not read to its end is returned.
-pub async fn read_with(address: SocketAddr, options: Options) -> Result<Table, TableError> {
-    let timed_out = |_| TableError::TimedOut { address, after: options.timeout };
-    let connected = timeout(options.timeout, TcpStream::connect(address)).await;
-    let stream =
-        connected.map_err(timed_out)?.map_err(|source| TableError::Connect { address, source })?;
-    let mut reader = Reader { address, stream, buffer: Vec::new(), done: 0 };
+pub async fn read_with(at: &Locator, options: Options) -> Result<Table, TableError> {
+    let timed_out = |_| TableError::TimedOut { address: at.clone(), after: options.timeout };
+    let connected = timeout(options.timeout, Connection::open(at)).await.map_err(timed_out)?;
+    let connection =
+        connected.map_err(|source| TableError::Connect { address: at.clone(), source })?;
+    let mut reader = Reader { at, connection };
     let mut table = Table { server: ServerId::NONE, pools: Vec::new() };
     let mut elements = 0;
     loop {
@@ -153,7 +157,7 @@ pub async fn read_with(address: SocketAddr, options: Options) -> Result<Table, T
             }
         }
         if elements > options.max_elements {
-            return Err(TableError::TooLong { address, limit: options.max_elements });
+            return Err(TableError::TooLong { address: at.clone(), limit: options.max_elements });
         }
         if !more {
             return Ok(table);
@@ -161,63 +165,116 @@ pub async fn read_with(address: SocketAddr, options: Options) -> Result<Table, T
     }
 }
 
-struct Reader {
-    address: SocketAddr,
-    stream: TcpStream,
-    buffer: Vec<u8>,
-    /// How much of `buffer` is handled.
-    done: usize,
+struct Reader<'a> {
+    at: &'a Locator,
+    connection: Connection,
 }
 
-impl Reader {
+impl Reader<'_> {
     /// Asks for the next piece.
     async fn piece(
         &mut self,
         own_only: bool,
     ) -> Result<(ServerId, Vec<PoolEntry>, bool), TableError> {
-        let address = self.address;
+        let address = || self.at.clone();
         let body = Body::HandleTableRequest { own_only, capabilities: None };
         let mut request = Vec::new();
         Message::new(ServerId::NONE, ServerId::NONE, body)
             .encode(&mut request)
             .expect("a request without capabilities has 12 bytes");
-        let closed = |source| TableError::Closed { address, source };
-        self.stream.write_all(&request).await.map_err(closed)?;
+        let sent = self.connection.send(&request).await;
+        sent.map_err(|source| TableError::Closed { address: address(), source })?;
         loop {
-            let message = self.message().await?;
+            let message = match self.connection.message().await {
+                Ok(message) => message,
+                Err(Broken::Closed(source)) => {
+                    return Err(TableError::Closed { address: address(), source });
+                }
+                Err(Broken::Malformed(reason)) => {
+                    return Err(TableError::Malformed { address: address(), reason });
+                }
+            };
             match message.body {
                 Body::HandleTableResponse { rejected: true, .. } => {
-                    return Err(TableError::Rejected { address, errors: Vec::new() });
+                    return Err(TableError::Rejected { address: address(), errors: Vec::new() });
                 }
                 Body::HandleTableResponse { more, entries, .. } => {
                     return Ok((message.sender, entries, more));
                 }
-                Body::Error { errors } => return Err(TableError::Rejected { address, errors }),
+                Body::Error { errors } => {
+                    return Err(TableError::Rejected { address: address(), errors });
+                }
                 // Registrars greet whoever comes.
                 _ => {}
             }
         }
     }
+}
 
-    async fn message(&mut self) -> Result<Message, TableError> {
-        let address = self.address;
-        let malformed = |reason: String| TableError::Malformed { address, reason };
+/// A connection to a registrar.
+enum Connection {
+    Tcp {
+        stream: TcpStream,
+        buffer: Vec<u8>,
+        /// How much of `buffer` is handled.
+        done: usize,
+    },
+    Sctp(Call),
+}
+
+/// Why no message comes.
+enum Broken {
+    Closed(io::Error),
+    Malformed(String),
+}
+
+impl Connection {
+    async fn open(at: &Locator) -> io::Result<Self> {
+        let addresses: Vec<SocketAddr> = at.socket_addrs().collect();
+        let sctp = Call::connect(&addresses);
+        match at.transport {
+            TransportKind::Sctp => return sctp.await.map(Self::Sctp),
+            TransportKind::Auto if is_sctp_available() => {
+                if let Ok(Ok(call)) = timeout(HEAD_START, sctp).await {
+                    return Ok(Self::Sctp(call));
+                }
+            }
+            TransportKind::Auto | TransportKind::Tcp => {}
+        }
+        let stream = TcpStream::connect(at.primary()).await?;
+        Ok(Self::Tcp { stream, buffer: Vec::new(), done: 0 })
+    }
+
+    async fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp { stream, .. } => stream.write_all(message).await,
+            Self::Sctp(call) => call.send(PPID_ENRP, message).await,
+        }
+    }
+
+    async fn message(&mut self) -> Result<Message, Broken> {
+        let decode = |bytes: &[u8]| {
+            let decoded = Message::decode(bytes);
+            Ok(decoded.map_err(|error| Broken::Malformed(error.to_string()))?.message)
+        };
+        let (stream, buffer, done) = match self {
+            Self::Tcp { stream, buffer, done } => (stream, buffer, done),
+            Self::Sctp(call) => {
+                return decode(&call.recv(PPID_ENRP).await.map_err(Broken::Closed)?);
+            }
+        };
         loop {
-            let rest = self.buffer.get(self.done..).unwrap_or_default();
-            let length =
-                frame_len(rest).map_err(|error: FrameError| malformed(error.to_string()))?;
+            let rest = buffer.get(*done..).unwrap_or_default();
+            let length = frame_len(rest).map_err(|error| Broken::Malformed(error.to_string()))?;
             if let Some(frame) = length.and_then(|length| rest.get(..length)) {
-                self.done += frame.len();
-                let decoded = Message::decode(frame);
-                return Ok(decoded.map_err(|error| malformed(error.to_string()))?.message);
+                *done += frame.len();
+                return decode(frame);
             }
             // Less than a frame is left.
-            self.buffer.drain(..self.done);
-            self.done = 0;
-            let read = self.stream.read_buf(&mut self.buffer).await;
-            let closed = |source| TableError::Closed { address, source };
-            if read.map_err(closed)? == 0 {
-                return Err(closed(io::ErrorKind::UnexpectedEof.into()));
+            buffer.drain(..*done);
+            *done = 0;
+            if stream.read_buf(buffer).await.map_err(Broken::Closed)? == 0 {
+                return Err(Broken::Closed(io::ErrorKind::UnexpectedEof.into()));
             }
         }
     }

@@ -255,10 +255,10 @@ async fn an_element_that_does_not_fit_its_pool_is_refused_and_may_try_again() {
 #[tokio::test]
 async fn the_table_of_a_registrar_shows_pools_and_elements() {
     let registrar = registrar().await;
-    let empty = soon(table::read(registrar.enrp_addrs()[0])).await.unwrap();
+    let empty = soon(table::read(&Locator::tcp(registrar.enrp_addrs()[0]))).await.unwrap();
     assert_eq!((empty.server, empty.pools.len()), (registrar.id(), 0));
     let (first, second) = (element(&[&registrar], 81).await, element(&[&registrar], 82).await);
-    let table = soon(table::read(registrar.enrp_addrs()[0])).await.unwrap();
+    let table = soon(table::read(&Locator::tcp(registrar.enrp_addrs()[0]))).await.unwrap();
     let mut ids = [first.id(), second.id()];
     ids.sort();
     assert_eq!(table.pools.len(), 1);

@@ -39,6 +39,7 @@ pub use clock::now;
 pub use echo::Echo;
 pub(crate) use multicast::interface_addresses;
 pub use multicast::{Announcements, RSPLIB_ENRP_GROUP, RSPLIB_GROUP};
+pub(crate) use sctp::Call;
 pub use sctp::{SctpSocket, is_sctp_available, listen_sctp, probe_sctp};
 pub use socket::{BindError, listen};
 
@@ -171,7 +172,7 @@ struct Attempt {
 }
 
 /// How long the one transport has before the other is tried as well ([`TransportKind::Auto`]).
-const HEAD_START: Duration = Duration::from_millis(250);
+pub(crate) const HEAD_START: Duration = Duration::from_millis(250);
 
 /// How long it is remembered by which transport an address was reached.
 const MEMORY: Duration = Duration::from_secs(60);

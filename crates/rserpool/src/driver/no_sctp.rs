@@ -45,6 +45,23 @@ pub async fn probe_sctp(_: &[SocketAddr]) -> io::Result<()> {
     Err(unsupported())
 }
 
+/// An association: there is none.
+pub(crate) struct Call(Infallible);
+
+impl Call {
+    pub(crate) async fn connect(_: &[SocketAddr]) -> io::Result<Self> {
+        Err(unsupported())
+    }
+
+    pub(crate) async fn send(&self, _: u32, _: &[u8]) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    pub(crate) async fn recv(&self, _: u32) -> io::Result<Vec<u8>> {
+        match self.0 {}
+    }
+}
+
 fn unsupported() -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, "there is no SCTP on this system")
 }

@@ -76,6 +76,33 @@ pub async fn probe_sctp(addresses: &[SocketAddr]) -> io::Result<()> {
     Ok(())
 }
 
+/// An association for questions and answers, with no machine behind it.
+pub(crate) struct Call(kernel::Association);
+
+impl Call {
+    /// Opens one.
+    pub(crate) async fn connect(addresses: &[SocketAddr]) -> io::Result<Self> {
+        let config =
+            kernel::Config { max_message_size: MAX_FRAME_LEN, ..kernel::Config::fast_failover() };
+        kernel::Association::connect(addresses, &[], &config).await.map(Self)
+    }
+
+    pub(crate) async fn send(&self, ppid: u32, bytes: &[u8]) -> io::Result<()> {
+        self.0.send(bytes, kernel::SendInfo::ppid(ppid)).await
+    }
+
+    /// The next message of the protocol.
+    pub(crate) async fn recv(&self, ppid: u32) -> io::Result<Vec<u8>> {
+        loop {
+            match self.0.recv().await? {
+                kernel::Event::Message(message) if message.ppid == ppid => return Ok(message.data),
+                event if event.is_end() => return Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => {}
+            }
+        }
+    }
+}
+
 fn open(addresses: &[SocketAddr]) -> io::Result<SctpSocket> {
     let config = kernel::Config {
         max_message_size: MAX_FRAME_LEN,
