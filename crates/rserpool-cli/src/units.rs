@@ -1,5 +1,6 @@
-//! Durations and shares of 32 bits as people write them.
+//! Durations, shares of 32 bits, identifiers and units as people write them.
 
+use rserpool::proto::endpoint::pool_element::LifeUnit;
 use std::time::Duration;
 
 /// Reads `250ms`, `1s`, `1.5s`, `2m`, `1h`, `100us`; a unit is always needed but for `0`.
@@ -60,6 +61,15 @@ pub(crate) fn parse_id(text: &str) -> Result<u32, String> {
         Ok(0) => Err("0 stands for \"none\"; leave it out to have one drawn".into()),
         Ok(number) => Ok(number),
         Err(_) => Err(format!("`{text}` is not a number of 32 bits like 0x1234abcd")),
+    }
+}
+
+/// Reads `seconds` or `milliseconds`.
+pub(crate) fn parse_life_unit(text: &str) -> Result<LifeUnit, String> {
+    match text {
+        "seconds" => Ok(LifeUnit::Seconds),
+        "milliseconds" => Ok(LifeUnit::Milliseconds),
+        _ => Err("it is neither \"seconds\" nor \"milliseconds\"".into()),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::signals::Stop;
 use crate::units;
 use adopt::{Adoption, Membership, Plan};
 use check::Check;
-use rserpool::proto::endpoint::pool_element::{Health, PoolElementConfig};
+use rserpool::proto::endpoint::pool_element::{Health, LifeUnit, PoolElementConfig};
 use rserpool::proto::id::PeId;
 use rserpool::proto::machine::Locator;
 use rserpool::proto::timers::{ElementTimers, Preset, RegistrarTimers, UserTimers};
@@ -57,6 +57,12 @@ pub(crate) struct Args {
     registrars: RegistrarFlags,
     #[command(flatten)]
     timers: TimerFlags,
+    /// What a registration's life is counted in by registrars that show none of our extensions
+    /// [default: milliseconds]
+    ///
+    /// RFC 5354 says seconds; rsplib's, the only ones in the field, take milliseconds.
+    #[arg(long, value_name = "UNIT", value_parser = units::parse_life_unit)]
+    life_unit: Option<LifeUnit>,
     #[command(flatten)]
     policy: PolicyFlags,
     #[command(flatten)]
@@ -221,6 +227,9 @@ impl Args {
             element.policy = policy.clone();
             element.timers = timers.clone();
             element.health = Health::Reported { max_age };
+            if let Some(unit) = self.life_unit {
+                element.life_unit = unit;
+            }
             memberships.push(Membership { pool, element, network: registrars.network });
         }
         Ok(Plan {
@@ -310,6 +319,14 @@ mod tests {
         assert_eq!(realtime.interval, Duration::from_millis(40));
         assert_eq!(realtime.timeout, Duration::from_millis(120));
         assert_eq!(realtime.drain, Duration::from_millis(10_400));
+    }
+
+    #[test]
+    fn registrars_without_our_extensions_are_told_lives_in_milliseconds_unless_told_otherwise() {
+        let unit = |flags| plan(flags).map(|plan| plan.memberships[0].element.life_unit);
+        assert_eq!(unit("p --tcp 127.0.0.1:81"), Ok(LifeUnit::Milliseconds));
+        assert_eq!(unit("p --tcp 127.0.0.1:81 --life-unit seconds"), Ok(LifeUnit::Seconds));
+        assert!(unit("p --tcp 127.0.0.1:81 --life-unit hours").is_err());
     }
 
     #[test]

@@ -32,6 +32,7 @@
 use crate::args::group;
 use crate::config::{self, Problem, Section};
 use crate::logging::{self, LogFormat};
+use crate::units;
 use clap::ValueEnum as _;
 use rserpool::driver::Announcements;
 use rserpool::proto::id::{PoolHandle, ServerId};
@@ -256,11 +257,7 @@ fn format(value: &DeValue<'_>) -> Result<LogFormat, String> {
 }
 
 fn life_unit(value: &DeValue<'_>) -> Result<LifeUnit, String> {
-    match config::text(value)? {
-        "seconds" => Ok(LifeUnit::Seconds),
-        "milliseconds" => Ok(LifeUnit::Milliseconds),
-        _ => Err("it is neither \"seconds\" nor \"milliseconds\"".into()),
-    }
+    units::parse_life_unit(config::text(value)?)
 }
 
 fn address_rule(value: &DeValue<'_>) -> Result<AddressRule, String> {
