@@ -79,9 +79,9 @@ const REPORT_WINDOW: Duration = Duration::from_secs(10);
 const CLEARING_ANSWERS: u8 = 2;
 
 /// Least time to answer of an element with several addresses. When a path is cut, SCTP sends a
-/// keep-alive by another one after a timeout of 100 ms, and its answer after one more; as much again
-/// for links and hosts.
-const PATH_CHANGE: Duration = Duration::from_millis(400);
+/// keep-alive by another one after a timeout, and its answer after one more; each takes 100 ms, or up
+/// to 200 ms while little is known of the path, and longer on busy hosts.
+const PATH_CHANGE: Duration = Duration::from_millis(500);
 
 impl Registrar {
     /// The association that speaks for an element, if it is one of ours.

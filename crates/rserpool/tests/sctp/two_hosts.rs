@@ -74,6 +74,8 @@ async fn a_cut_path_costs_no_element_and_no_answer() {
             }
         };
         soon(restored).await;
+        // The other end finds that by a heartbeat of its own; until then it would not use this path.
+        tokio::time::sleep(Duration::from_secs(2)).await;
     }
     assert!(metrics.paths_lost_total.get() >= 2);
     assert_eq!(registrar.inspect(|machine| machine.counters().removals).await, Some(0));
