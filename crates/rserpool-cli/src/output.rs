@@ -6,7 +6,7 @@
 use crate::failure::Failure;
 use serde::Serialize;
 use std::fmt;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 /// How data is shown.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -33,6 +33,16 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 /// Says something to whoever sits before the terminal; if nobody listens, that is no failure.
 pub(crate) fn talk(text: impl fmt::Display) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");
+}
+
+/// Says how far long work is, in one line that is written over; only on a terminal.
+pub(crate) fn progress(done: usize, all: usize) {
+    let stderr = std::io::stderr();
+    if stderr.is_terminal() {
+        let end = if done == all { "\r          \r" } else { "" };
+        let percent = 100 * done / all.max(1);
+        let _ = write!(stderr.lock(), "\r{percent:3} % {end}");
+    }
 }
 
 /// A table for people: columns as wide as their widest cell, two spaces between, a bold head.

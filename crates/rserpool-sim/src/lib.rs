@@ -24,6 +24,7 @@ mod net;
 mod node;
 mod oracle;
 mod owner;
+pub mod planner;
 mod queue;
 mod rng;
 pub mod run;

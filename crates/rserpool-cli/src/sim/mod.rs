@@ -1,4 +1,9 @@
-//! Plays the simulator's seeds and scripts: `rserpool sim`.
+//! Plays the simulator's seeds and scripts: `rserpool sim`; and what policies make of a pool:
+//! `rserpool sim policies`, `rserpool sim plan`.
+
+mod plan;
+mod policies;
+mod show;
 
 use crate::failure::Failure;
 use crate::output;
@@ -8,7 +13,6 @@ use rserpool_sim::{chart, minimise, script, trace};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Run the registrars, elements and users of this program through the worst days of a simulated world
@@ -16,8 +20,14 @@ use std::time::{Duration, Instant};
 /// A seed decides everything: who there is, what breaks when, and every bit of chance. The same seed
 /// is the same run, so that a failure is a number. Nothing outside the process is touched.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = EXAMPLES,
+    after_long_help = EXAMPLES
+)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The first seed
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -49,6 +59,13 @@ pub(crate) struct Args {
     output: output::OutputFlags,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    // Described where their flags are.
+    Policies(policies::Args),
+    Plan(plan::Args),
+}
+
 const EXAMPLES: &str = "\
 Examples:
   rserpool sim --count 100
@@ -58,7 +75,13 @@ Examples:
       the end of seed 7, message by message
 
   rserpool sim --script sim/scripts/registration.txt --svg registration.svg
-      plays a scenario and draws it";
+      plays a scenario and draws it
+
+  rserpool sim policies
+      how well policies use ten servers, beside what was published
+
+  rserpool sim plan pool.toml
+      which policy holds for a pool of one's own";
 
 /// Lines shown of a failure.
 const CONTEXT: usize = 60;
@@ -67,6 +90,11 @@ const MINIMISING: Duration = Duration::from_secs(60);
 
 impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Some(Command::Policies(args)) => return args.run(),
+            Some(Command::Plan(args)) => return args.run(),
+            None => {}
+        }
         if !self.script.is_empty() {
             return self.play_scripts();
         }
@@ -227,7 +255,7 @@ fn commit() -> String {
     if let Ok(commit) = std::env::var("RSERPOOL_COMMIT") {
         return commit;
     }
-    let git = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
+    let git = std::process::Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
     let commit = git.ok().filter(|git| git.status.success());
     match commit.and_then(|git| String::from_utf8(git.stdout).ok()) {
         Some(commit) => commit.trim().to_owned(),

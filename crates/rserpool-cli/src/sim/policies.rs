@@ -1,0 +1,87 @@
+//! What was asked of policies, answered again: `rserpool sim policies`.
+
+use super::show::{Played, ShowFlags};
+use crate::failure::Failure;
+use crate::output;
+use rserpool_sim::planner::published::tolerance;
+use rserpool_sim::planner::study::Study;
+
+/// Play published workloads through the policies of this program, in virtual time
+///
+/// Ten servers, users that wait for one request before they send the next, and the registrar's own
+/// pool and policies between them. Utilisation is what the servers have worked of what they could;
+/// handling speed is how fast a request is done, waiting included, beside one server that has
+/// nothing else to do.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Which question
+    #[arg(value_name = "STUDY", value_enum, default_value_t)]
+    study: Name,
+    #[command(flatten)]
+    show: ShowFlags,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Name {
+    /// The published grid: least used, round robin and random with 1 to 20 users for each server
+    #[default]
+    Published,
+    /// Delays of 0 to 500 ms between any two hosts
+    Delays,
+    /// A third of the servers up to ten times as fast as the others
+    Uneven,
+    /// Servers that fail every 5 to 100 request times, 90 % of the capacity asked for
+    Failures,
+    /// 1 to 100 proxies that know nothing of each other, beside a registrar
+    Proxies,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  rserpool sim policies --svg policies.svg
+      ends with an error if it differs from what was published by more than 0.3 points for requests
+      of 1 s, or 2.5 points for requests of 100 s
+
+  rserpool sim policies proxies --seeds 8 --json
+      why a registry beats uncoordinated proxies, and where it does not";
+
+/// With fewer seeds the means are not certain enough to be judged.
+const ENOUGH: u64 = 24;
+
+impl Args {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let study = match self.study {
+            Name::Published => Study::Published,
+            Name::Delays => Study::Delays,
+            Name::Uneven => Study::Uneven,
+            Name::Failures => Study::Failures,
+            Name::Proxies => Study::Proxies,
+        };
+        let played = self.show.play(study.points(), study.axis())?;
+        if self.show.seeds >= ENOUGH { judge(&played) } else { Ok(()) }
+    }
+}
+
+/// Compares with what was published, where anything was.
+fn judge(played: &[Played]) -> Result<(), Failure> {
+    let mut beyond = Vec::new();
+    let mut largest: f64 = 0.0;
+    for played in played {
+        let Some(published) = played.point.published else { continue };
+        let seconds = played.point.scenario.size / played.point.scenario.servers[0].capacity;
+        let difference = 100.0 * (played.utilisation().mean - published).abs();
+        largest = largest.max(difference);
+        if difference > tolerance(seconds) {
+            let (series, x) = (&played.point.series, played.point.x);
+            beyond.push(format!("{series}, {seconds} s, {x}: {difference:.2} points"));
+        }
+    }
+    if !beyond.is_empty() {
+        return Err(Failure::failed(format!("not as published: {}", beyond.join("; "))));
+    }
+    if largest > 0.0 {
+        output::talk(format_args!("as published: {largest:.2} points away at most"));
+    }
+    Ok(())
+}

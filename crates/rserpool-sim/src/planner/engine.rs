@@ -1,0 +1,565 @@
+//! One run of a scenario: events in the order of their times.
+
+use super::{Chooser, Failures, Figures, InvalidScenario, Scenario, Sizes};
+use crate::rng::Random;
+use rserpool_proto::handlespace::{Handlespace, HandlespaceConfig, Slot};
+use rserpool_proto::id::{PeId, PoolHandle, ServerId};
+use rserpool_proto::policy::{PolicyKind, PolicyParameter, PolicyTable};
+use rserpool_proto::time::Instant;
+use rserpool_proto::wire::pool_element::{ElementExtensions, PoolElement};
+use rserpool_proto::wire::transport::{SctpTransport, Transport, TransportUse};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Plays a scenario; the same seed gives the same figures.
+///
+/// # Errors
+/// [`InvalidScenario`].
+pub fn run(scenario: &Scenario, seed: u64) -> Result<Figures, InvalidScenario> {
+    scenario.check()?;
+    let choice = match scenario.chooser {
+        Chooser::Policy(name) => {
+            let kind = *PolicyTable::builtin().by_name(name).ok_or_else(|| InvalidScenario {
+                field: "chooser",
+                why: format!("there is no policy {name}"),
+            })?;
+            Choice::Registrar(Box::new(Registrar::new(kind, scenario, seed)))
+        }
+        Chooser::Proxies(proxies) => Choice::Proxies {
+            under_way: vec![vec![0; scenario.servers.len()]; proxies],
+            up: vec![true; scenario.servers.len()],
+        },
+    };
+    let end = scenario.warm_up + scenario.measured;
+    let mut engine = Engine {
+        scenario,
+        now: 0.0,
+        end,
+        events: BinaryHeap::new(),
+        count: 0,
+        random: Random::new(seed, &[1]),
+        choice,
+        servers: vec![Server::default(); scenario.servers.len()],
+        users: vec![User::default(); scenario.users],
+        sums: Sums::default(),
+    };
+    engine.start();
+    while let Some(Reverse((Moment(at), _, event))) = engine.events.pop() {
+        if at > end {
+            break;
+        }
+        engine.now = at;
+        engine.on(event);
+    }
+    Ok(engine.figures())
+}
+
+/// A time that is ordered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Moment(f64);
+
+impl Eq for Moment {}
+
+impl PartialOrd for Moment {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Moment {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// A user has another request.
+    Request {
+        user: usize,
+    },
+    /// It asks who serves it.
+    Ask {
+        user: usize,
+    },
+    /// A registrar answers now.
+    Choose {
+        user: usize,
+    },
+    /// A request comes to a server that the user was told of.
+    Arrive {
+        user: usize,
+        server: usize,
+    },
+    /// The request that a server finishes first, unless something has changed since.
+    Finish {
+        server: usize,
+        change: u64,
+    },
+    /// A report of a server comes to the registrar.
+    Report {
+        server: usize,
+        requests: usize,
+    },
+    Fail {
+        server: usize,
+        again: bool,
+    },
+    /// The registrar knows of it.
+    Noticed {
+        server: usize,
+        change: u64,
+    },
+    /// A user knows that its request is lost.
+    Lost {
+        user: usize,
+        server: usize,
+    },
+    Repair {
+        server: usize,
+    },
+}
+
+#[derive(Clone, Debug, Default)]
+struct User {
+    /// When each request was queued, and its size; the first is under way.
+    queue: VecDeque<(f64, f64)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Server {
+    down: bool,
+    /// Changes whenever its requests do.
+    change: u64,
+    /// What each of its requests has been given since it began to exist.
+    given: f64,
+    /// When that was true.
+    since: f64,
+    /// Its requests, by what they will have been given when they are done.
+    requests: BinaryHeap<Reverse<(Moment, usize)>>,
+    /// Calculations while it is measured.
+    calculated: f64,
+}
+
+#[derive(Default)]
+struct Sums {
+    sizes: f64,
+    times: f64,
+    completed: u64,
+    retried: u64,
+    /// Requests by how long they took: a twentieth more from one place to the next.
+    lengths: Vec<u64>,
+}
+
+/// The shortest time that is told from zero, in seconds.
+const SHORTEST: f64 = 1e-6;
+
+impl Sums {
+    fn add(&mut self, size: f64, time: f64) {
+        self.sizes += size;
+        self.times += time;
+        self.completed += 1;
+        let place = ((time.max(SHORTEST) / SHORTEST).ln() / 1.05_f64.ln()) as usize;
+        if place >= self.lengths.len() {
+            self.lengths.resize(place + 1, 0);
+        }
+        self.lengths[place] += 1;
+    }
+
+    /// The time that one of a hundred takes longer than.
+    fn slowest(&self) -> f64 {
+        let mut left = self.completed - self.completed / 100;
+        let place = self.lengths.iter().position(|count| {
+            left = left.saturating_sub(*count);
+            left == 0
+        });
+        place.map_or(0.0, |place| SHORTEST * 1.05_f64.powi(place as i32 + 1))
+    }
+}
+
+enum Choice {
+    Registrar(Box<Registrar>),
+    Proxies { under_way: Vec<Vec<u32>>, up: Vec<bool> },
+}
+
+struct Engine<'a> {
+    scenario: &'a Scenario,
+    now: f64,
+    end: f64,
+    events: BinaryHeap<Reverse<(Moment, u64, Event)>>,
+    /// Events so far: those of one time come in the order in which they were made.
+    count: u64,
+    random: Random,
+    choice: Choice,
+    servers: Vec<Server>,
+    users: Vec<User>,
+    sums: Sums,
+}
+
+impl Engine<'_> {
+    fn start(&mut self) {
+        for user in 0..self.users.len() {
+            let first = self.exponential(self.scenario.interval);
+            self.at(first, Event::Request { user });
+        }
+        if let Some(Failures { mtbf, .. }) = self.scenario.failures {
+            for server in 0..self.servers.len() {
+                let first = self.exponential(mtbf);
+                self.at(first, Event::Fail { server, again: true });
+            }
+        }
+        for outage in &self.scenario.outages {
+            for server in self.servers.len() - outage.servers..self.servers.len() {
+                let at = self.scenario.warm_up + outage.at;
+                self.at(at, Event::Fail { server, again: false });
+                self.at(at + outage.lasts, Event::Repair { server });
+            }
+        }
+    }
+
+    fn on(&mut self, event: Event) {
+        match event {
+            Event::Request { user } => {
+                let next = self.exponential(self.scenario.interval);
+                self.after(next, Event::Request { user });
+                let size = self.size();
+                self.users[user].queue.push_back((self.now, size));
+                if self.users[user].queue.len() == 1 {
+                    self.on(Event::Ask { user });
+                }
+            }
+            Event::Ask { user } => self.hop(Event::Choose { user }),
+            Event::Choose { user } => match self.choose(user) {
+                // The answer, and the request to whom it names.
+                Some(server) => self.hops(2, Event::Arrive { user, server }),
+                None => self.retry(user),
+            },
+            Event::Arrive { user, server } => self.on_arrival(user, server),
+            Event::Finish { server, change } if self.servers[server].change == change => {
+                self.on_finish(server);
+            }
+            Event::Report { server, requests } => {
+                let (now, down) = (self.now, self.servers[server].down);
+                // What a server said before it failed may come late.
+                if let Choice::Registrar(registrar) = &mut self.choice
+                    && !down
+                {
+                    registrar.register(now, server, requests);
+                }
+            }
+            Event::Fail { server, again } => self.on_failure(server, again),
+            Event::Noticed { server, change } => {
+                if self.servers[server].change == change {
+                    match &mut self.choice {
+                        Choice::Registrar(registrar) => registrar.remove(self.now, server),
+                        Choice::Proxies { up, .. } => up[server] = false,
+                    }
+                }
+            }
+            Event::Lost { user, server } => {
+                self.over(user, server);
+                self.count_retry();
+                self.on(Event::Ask { user });
+            }
+            Event::Repair { server } => self.on_repair(server),
+            Event::Finish { .. } => {}
+        }
+    }
+
+    fn on_arrival(&mut self, user: usize, server: usize) {
+        let Some(&(_, size)) = self.users[user].queue.front() else { return };
+        self.advance(server);
+        let entry = &mut self.servers[server];
+        if entry.down {
+            self.after(self.noticed_within(), Event::Lost { user, server });
+            return;
+        }
+        if entry.requests.len() >= self.scenario.servers[server].requests {
+            self.over(user, server);
+            self.retry(user);
+            return;
+        }
+        let done = entry.given + size;
+        entry.requests.push(Reverse((Moment(done), user)));
+        self.changed(server);
+    }
+
+    fn on_finish(&mut self, server: usize) {
+        self.advance(server);
+        let Some(Reverse((_, user))) = self.servers[server].requests.pop() else { return };
+        self.changed(server);
+        self.over(user, server);
+        let Some((queued, size)) = self.users[user].queue.pop_front() else { return };
+        let done = self.now + self.scenario.delay;
+        if self.now >= self.scenario.warm_up {
+            self.sums.add(size, done - queued);
+        }
+        if !self.users[user].queue.is_empty() {
+            self.hop(Event::Ask { user });
+        }
+    }
+
+    fn on_failure(&mut self, server: usize, again: bool) {
+        self.advance(server);
+        let entry = &mut self.servers[server];
+        if !entry.down {
+            entry.down = true;
+            entry.change += 1;
+            let (change, noticed) = (entry.change, self.noticed_within());
+            let requests = std::mem::take(&mut self.servers[server].requests);
+            self.after(noticed, Event::Noticed { server, change });
+            for Reverse((_, user)) in requests.into_sorted_vec() {
+                self.after(noticed, Event::Lost { user, server });
+            }
+        }
+        if again && let Some(Failures { mttr, .. }) = self.scenario.failures {
+            let back = self.exponential(mttr);
+            self.after(back, Event::Repair { server });
+        }
+    }
+
+    fn on_repair(&mut self, server: usize) {
+        self.advance(server);
+        let entry = &mut self.servers[server];
+        if entry.down {
+            entry.down = false;
+            entry.change += 1;
+            if let Choice::Proxies { up, .. } = &mut self.choice {
+                up[server] = true;
+            }
+            self.hop(Event::Report { server, requests: 0 });
+        }
+        if let Some(Failures { mtbf, .. }) = self.scenario.failures {
+            let next = self.exponential(mtbf);
+            self.after(next, Event::Fail { server, again: true });
+        }
+    }
+
+    fn noticed_within(&self) -> f64 {
+        let of_outages = self.scenario.outages.iter().map(|outage| outage.noticed);
+        let of_failures = self.scenario.failures.iter().map(|failures| failures.noticed);
+        of_outages.chain(of_failures).fold(0.0, f64::max)
+    }
+
+    fn choose(&mut self, user: usize) -> Option<usize> {
+        match &mut self.choice {
+            Choice::Registrar(registrar) => registrar.choose(self.now),
+            Choice::Proxies { under_way, up } => {
+                let count = up.iter().filter(|up| **up).count() as u64;
+                if count == 0 {
+                    return None;
+                }
+                let mut draw = || {
+                    let number = self.random.below(count) as usize;
+                    up.iter()
+                        .enumerate()
+                        .filter(|(_, up)| **up)
+                        .nth(number)
+                        .map(|(server, _)| server)
+                };
+                let (one, other) = (draw()?, draw()?);
+                let proxy = user % under_way.len();
+                let under_way = &mut under_way[proxy];
+                let server = if under_way[other] < under_way[one] { other } else { one };
+                under_way[server] += 1;
+                Some(server)
+            }
+        }
+    }
+
+    /// A request is no longer under way to a server.
+    fn over(&mut self, user: usize, server: usize) {
+        if let Choice::Proxies { under_way, .. } = &mut self.choice {
+            let proxy = user % under_way.len();
+            let count = &mut under_way[proxy][server];
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    fn retry(&mut self, user: usize) {
+        self.count_retry();
+        let pause = self.scenario.retry * self.random.unit();
+        // Nothing is asked twice at one time.
+        self.after(pause.max(1e-6), Event::Ask { user });
+    }
+
+    fn count_retry(&mut self) {
+        self.sums.retried += u64::from(self.now >= self.scenario.warm_up);
+    }
+
+    /// A server's requests have changed: what it finishes next, and what it reports.
+    fn changed(&mut self, server: usize) {
+        let entry = &mut self.servers[server];
+        entry.change += 1;
+        if let Some(Reverse((Moment(done), _))) = entry.requests.peek() {
+            let share = self.scenario.servers[server].capacity / entry.requests.len() as f64;
+            let (left, change) = ((done - entry.given).max(0.0), entry.change);
+            self.after(left / share, Event::Finish { server, change });
+        }
+        self.report(server);
+    }
+
+    fn report(&mut self, server: usize) {
+        if let Choice::Registrar(registrar) = &self.choice
+            && registrar.wants_load
+        {
+            let requests = self.servers[server].requests.len();
+            self.hop(Event::Report { server, requests });
+        }
+    }
+
+    /// Gives a server's requests what is theirs up to now.
+    fn advance(&mut self, server: usize) {
+        let capacity = self.scenario.servers[server].capacity;
+        let entry = &mut self.servers[server];
+        if !entry.requests.is_empty() {
+            entry.given += (self.now - entry.since) * capacity / entry.requests.len() as f64;
+            let from = entry.since.max(self.scenario.warm_up);
+            let until = self.now.min(self.end);
+            entry.calculated += (until - from).max(0.0) * capacity;
+        }
+        entry.since = self.now;
+    }
+
+    fn at(&mut self, at: f64, event: Event) {
+        self.count += 1;
+        self.events.push(Reverse((Moment(at), self.count, event)));
+    }
+
+    fn after(&mut self, time: f64, event: Event) {
+        self.at(self.now + time, event);
+    }
+
+    fn hop(&mut self, event: Event) {
+        self.hops(1, event);
+    }
+
+    /// Something that goes from one host to another; without a delay it is there already.
+    fn hops(&mut self, hops: u32, event: Event) {
+        match self.scenario.delay {
+            0.0 => self.on(event),
+            delay => self.after(delay * f64::from(hops), event),
+        }
+    }
+
+    fn exponential(&mut self, mean: f64) -> f64 {
+        -(1.0 - self.random.unit()).ln() * mean
+    }
+
+    fn size(&mut self) -> f64 {
+        let mean = self.scenario.size;
+        let size = match self.scenario.sizes {
+            Sizes::Exponential => self.exponential(mean),
+            Sizes::Constant => mean,
+            Sizes::Uniform => 2.0 * mean * self.random.unit(),
+        };
+        size.max(1.0)
+    }
+
+    fn figures(mut self) -> Figures {
+        self.now = self.end;
+        for server in 0..self.servers.len() {
+            self.advance(server);
+        }
+        let (scenario, count) = (self.scenario, self.servers.len() as f64);
+        let used = self.servers.iter().zip(&scenario.servers);
+        let used: f64 = used
+            .map(|(server, given)| server.calculated / (given.capacity * scenario.measured))
+            .sum();
+        let capacity: f64 = scenario.servers.iter().map(|server| server.capacity).sum();
+        let slowest = self.sums.slowest();
+        let Sums { sizes, times, completed, retried, .. } = self.sums;
+        let of_all = |sum: f64, all: f64| if all > 0.0 { sum / all } else { 0.0 };
+        Figures {
+            utilisation: used / count,
+            speed: of_all(sizes, times * capacity / count),
+            completed,
+            retried,
+            response: of_all(times, completed as f64),
+            slowest,
+        }
+    }
+}
+
+/// The registrar: a real handlespace with one pool.
+struct Registrar {
+    space: Handlespace,
+    kind: PolicyKind,
+    pool: PoolHandle,
+    /// Room and capacity of each server.
+    servers: Vec<super::Server>,
+    least: f64,
+    /// Whether the policy's words change with the load.
+    wants_load: bool,
+    chosen: Vec<Slot>,
+}
+
+impl Registrar {
+    fn new(kind: PolicyKind, scenario: &Scenario, seed: u64) -> Self {
+        let space = Handlespace::new(HandlespaceConfig::default(), Random::new(seed, &[2]).seed());
+        let pool = PoolHandle::new("plan").expect("1 to 255 bytes");
+        let least = scenario.servers.iter().map(|server| server.capacity).fold(f64::MAX, f64::min);
+        let mut registrar = Self {
+            space,
+            kind,
+            pool,
+            servers: scenario.servers.clone(),
+            least,
+            wants_load: kind.words.iter().any(|word| word.name == "load"),
+            chosen: Vec::new(),
+        };
+        for server in 0..scenario.servers.len() {
+            registrar.register(0.0, server, 0);
+        }
+        registrar
+    }
+
+    /// A server registers or re-registers with so many requests.
+    fn register(&mut self, now: f64, server: usize, requests: usize) {
+        let super::Server { capacity, requests: most } = self.servers[server];
+        // Loads and what one request more adds are parts of all that fits in 32 bits.
+        let part = |count: usize| (count as f64 / most as f64 * f64::from(u32::MAX)) as u32;
+        let words: Vec<u32> = self
+            .kind
+            .words
+            .iter()
+            .map(|word| match word.name {
+                "load" => part(requests),
+                "degradation" => part(1),
+                "weight" => ((capacity / self.least).round() as u32).max(1),
+                _ => word.default,
+            })
+            .collect();
+        let address = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0001 + server as u32));
+        let element = PoolElement {
+            id: PeId(server as u32 + 1),
+            home: ServerId(1),
+            life: -1,
+            user_transport: Transport::Tcp(SocketAddr::new(address, 80)),
+            policy: PolicyParameter::new(self.kind.number, &words),
+            asap_transport: Some(SctpTransport {
+                port: 3863,
+                transport_use: TransportUse::DataOnly,
+                addresses: address.into(),
+            }),
+            extensions: ElementExtensions::default(),
+        };
+        let registered = self.space.register(moment(now), &self.pool, element, None);
+        debug_assert!(registered.is_ok(), "{registered:?}");
+    }
+
+    fn remove(&mut self, now: f64, server: usize) {
+        self.space.remove(moment(now), self.pool.as_bytes(), PeId(server as u32 + 1));
+    }
+
+    fn choose(&mut self, now: f64) -> Option<usize> {
+        self.space.resolve(moment(now), self.pool.as_bytes(), 1, &mut self.chosen)?;
+        let element = self.space.element_at(*self.chosen.first()?)?;
+        Some(element.id().0 as usize - 1)
+    }
+}
+
+fn moment(seconds: f64) -> Instant {
+    Instant::from_micros(1 + (seconds * 1e6) as u64)
+}

@@ -1,0 +1,183 @@
+//! Questions that were asked of policies, each with the scenarios that answer it.
+
+use super::published::{RATIOS, TABLE};
+use super::{Chooser, Failures, Scenario};
+
+/// A question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Study {
+    /// The published grid: more and more users for ten servers.
+    #[default]
+    Published,
+    /// Reports, questions and requests that take their time.
+    Delays,
+    /// Servers of which some are faster.
+    Uneven,
+    /// Servers that fail and come back.
+    Failures,
+    /// Proxies that know nothing of each other, in the place of a registrar.
+    Proxies,
+}
+
+/// One point of a study.
+#[derive(Clone, Debug)]
+pub struct Point {
+    /// Which of its panels.
+    pub panel: String,
+    /// Which line.
+    pub series: String,
+    /// How far to the right.
+    pub x: f64,
+    /// What is played.
+    pub scenario: Scenario,
+    /// The published utilisation, 0 to 1, if there is one.
+    pub published: Option<f64>,
+}
+
+/// Policies that are compared where nothing was published.
+const POLICIES: [&str; 6] = [
+    "least-used",
+    "least-used-degradation",
+    "priority-least-used",
+    "randomized-least-used",
+    "round-robin",
+    "random",
+];
+
+impl Study {
+    /// What goes to the right, and whether by equal factors.
+    pub fn axis(self) -> (&'static str, bool) {
+        match self {
+            Self::Published => ("users for each server", false),
+            Self::Delays => ("delay between two hosts in ms", false),
+            Self::Uneven => {
+                ("how often the slow servers' capacity is that of the fast ones", false)
+            }
+            Self::Failures => ("time between failures of a server in request times", true),
+            Self::Proxies => ("proxies", true),
+        }
+    }
+
+    /// All that is to be played.
+    pub fn points(self) -> Vec<Point> {
+        match self {
+            Self::Published => published(),
+            Self::Delays => delays(),
+            Self::Uneven => uneven(),
+            Self::Failures => failures(),
+            Self::Proxies => proxies(),
+        }
+    }
+}
+
+fn panel(seconds: f64) -> String {
+    format!("requests of {seconds} s")
+}
+
+fn published() -> Vec<Point> {
+    let rows = TABLE.iter().flat_map(|&(policy, seconds, row)| {
+        RATIOS.into_iter().zip(row).map(move |(ratio, percent)| Point {
+            panel: panel(seconds),
+            series: policy.into(),
+            x: ratio as f64,
+            scenario: Scenario::published(Chooser::Policy(policy), ratio, seconds),
+            published: Some(percent / 100.0),
+        })
+    });
+    rows.collect()
+}
+
+/// Ten users for each server.
+fn base(policy: &'static str, seconds: f64) -> Scenario {
+    let mut scenario = Scenario::published(Chooser::Policy(policy), 10, seconds);
+    // As many requests for all sizes.
+    (scenario.warm_up, scenario.measured) = (300.0 * seconds, 3000.0 * seconds);
+    scenario
+}
+
+fn point(panel: String, series: &str, x: f64, scenario: Scenario) -> Point {
+    Point { panel, series: series.into(), x, scenario, published: None }
+}
+
+fn delays() -> Vec<Point> {
+    let mut points = Vec::new();
+    for seconds in [1.0, 10.0] {
+        for policy in POLICIES {
+            for delay in [0.0, 10.0, 25.0, 50.0, 100.0, 200.0, 350.0, 500.0] {
+                let mut scenario = base(policy, seconds);
+                scenario.delay = delay / 1000.0;
+                points.push(point(panel(seconds), policy, delay, scenario));
+            }
+        }
+    }
+    points
+}
+
+fn uneven() -> Vec<Point> {
+    let mut points = Vec::new();
+    let weighted = ["weighted-round-robin", "weighted-random"];
+    for policy in POLICIES.into_iter().chain(weighted) {
+        for factor in [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0] {
+            let mut scenario = base(policy, 1.0);
+            // A third of the servers is faster; all together are as fast as before.
+            let fast = scenario.servers.len() / 3;
+            let all = scenario.servers.len() as f64;
+            let slow = 1e6 * all / (all - fast as f64 + fast as f64 * factor);
+            for (number, server) in scenario.servers.iter_mut().enumerate() {
+                server.capacity = if number < fast { slow * factor } else { slow };
+            }
+            points.push(point("a third of the servers is faster".into(), policy, factor, scenario));
+        }
+    }
+    points
+}
+
+fn failures() -> Vec<Point> {
+    let mut points = Vec::new();
+    for policy in POLICIES {
+        for between in [5.0, 10.0, 20.0, 50.0, 100.0] {
+            let mut scenario = base(policy, 1.0);
+            scenario.ask_for(0.9);
+            // Processes that are started again soon: what is lost is what they were working on.
+            scenario.failures = Some(Failures { mtbf: between, mttr: 0.1, noticed: 0.01 });
+            points.push(point("90 % of the capacity asked for".into(), policy, between, scenario));
+        }
+    }
+    points
+}
+
+/// Proxies from which on each is used by one user of a hundred.
+const PROXIES: [usize; 7] = [1, 2, 5, 10, 20, 50, 100];
+
+fn proxies() -> Vec<Point> {
+    let mut points = Vec::new();
+    for seconds in [0.01, 0.1, 1.0, 10.0] {
+        for count in PROXIES {
+            let scenarios = [
+                ("two choices at each proxy", Chooser::Proxies(count)),
+                ("least-used", Chooser::Policy("least-used")),
+                ("least-used-degradation", Chooser::Policy("least-used-degradation")),
+            ];
+            for (series, chooser) in scenarios {
+                let mut scenario = base("least-used", seconds);
+                // A local network.
+                (scenario.chooser, scenario.delay) = (chooser, 0.001);
+                points.push(point(panel(seconds), series, count as f64, scenario));
+            }
+        }
+    }
+    points
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_study_asks_what_can_be_played() {
+        let all = [Study::Published, Study::Delays, Study::Uneven, Study::Failures, Study::Proxies];
+        for point in all.into_iter().flat_map(Study::points) {
+            assert_eq!(point.scenario.check(), Ok(()), "{point:?}");
+        }
+    }
+}
