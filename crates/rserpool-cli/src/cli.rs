@@ -3,7 +3,9 @@
 use crate::failure::Failure;
 use crate::logging::LogFlags;
 use crate::signals::Stop;
-use crate::{demo, element, generate, list, proxy, registrar, resolve, sim, watch};
+use crate::{
+    demo, dump, element, generate, list, proxy, registrar, registrars, resolve, sim, watch,
+};
 use clap::{Parser, Subcommand};
 
 /// Reliable Server Pooling: pools of servers, found by name, supervised, failed over.
@@ -43,6 +45,10 @@ pub(crate) enum Command {
     Resolve(resolve::Args),
     /// Show the pools of a registrar and all their elements
     List(list::Args),
+    /// Show all that a registrar keeps of its elements, to compare it with another one
+    Dump(dump::Args),
+    /// Show the registrars of a scope, and whether they know the same
+    Registrars(registrars::Args),
     /// Show what changes in a pool
     Watch(watch::Args),
     /// Show it all at work in one process
@@ -74,6 +80,8 @@ impl Command {
             Self::Proxy(args) => args.run(stop).await,
             Self::Resolve(args) => args.run(stop).await,
             Self::List(args) => args.run(stop).await,
+            Self::Dump(args) => args.run(stop).await,
+            Self::Registrars(args) => args.run(stop).await,
             Self::Watch(args) => args.run(stop).await,
             Self::Demo(args) => args.run(stop).await,
             Self::Sim(args) => args.run(),

@@ -6,6 +6,7 @@ use crate::signals::Stop;
 use crate::view::{self, PoolView};
 use rserpool::proto::id::PoolHandle;
 use rserpool::proto::machine::Locator;
+use rserpool::table::TableError;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
@@ -62,13 +63,21 @@ impl Args {
 impl EnrpFlag {
     /// All pools, or one of them, which may be none.
     pub(crate) async fn read(&self, only: Option<&PoolHandle>) -> Result<Vec<PoolView>, Failure> {
-        let table = rserpool::table::read(&self.enrp).await.map_err(|error| {
-            Failure::failed(error).next(
-                "start a registrar with `rserpool registrar`, or say by --enrp where one serves \
-                 other registrars",
-            )
-        })?;
+        let table = rserpool::table::read(&self.enrp).await.map_err(Self::failed)?;
         let wanted = table.pools.iter().filter(|pool| only.is_none_or(|only| *only == pool.handle));
         Ok(wanted.map(|pool| PoolView::new(&pool.handle, &pool.elements)).collect())
+    }
+
+    /// Where tables are read.
+    pub(crate) fn at(&self) -> &Locator {
+        &self.enrp
+    }
+
+    /// Nothing could be read there.
+    pub(crate) fn failed(error: TableError) -> Failure {
+        Failure::failed(error).next(
+            "start a registrar with `rserpool registrar`, or say by --enrp where one serves other \
+             registrars",
+        )
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! cli       what can be asked for      args      flags that several commands share
 //! registrar, element, proxy            the roles that run until they are told to stop
-//! resolve, list, watch                 questions
+//! resolve, list, watch, dump, registrars   questions
 //! demo, sim                            all of it in one process; all of it in a simulated world
 //! output, logging, failure, signals    data to stdout, talk to stderr, exit codes, a clean end
 //! ```
@@ -15,6 +15,7 @@ mod args;
 mod cli;
 mod config;
 mod demo;
+mod dump;
 mod element;
 mod failure;
 mod generate;
@@ -25,6 +26,7 @@ mod policy;
 mod proxy;
 mod refusal;
 mod registrar;
+mod registrars;
 mod resolve;
 mod signals;
 mod sim;

@@ -13,7 +13,7 @@
 //! * [`PoolElement`] keeps a server in its pool, whatever happens to registrars.
 //! * [`PoolUser`] finds servers of a pool by the pool's policy.
 //! * [`scope`] names pools of other scopes and finds their registrars.
-//! * [`table`] reads all that a registrar knows.
+//! * [`table`] reads all that a registrar knows, [`peers`] asks registrars about each other.
 //! * [`driver`] is what they run on, and [`proto`] all that needs no input or output.
 //!
 //! Everything runs on the tokio runtime it is started on, be it of one thread or many, as one task
@@ -24,6 +24,7 @@ pub use rserpool_proto as proto;
 
 pub mod driver;
 pub mod metrics;
+pub mod peers;
 pub mod pool_element;
 pub mod pool_user;
 pub mod registrar;

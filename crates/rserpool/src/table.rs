@@ -13,6 +13,7 @@ use crate::driver::{Call, HEAD_START, is_sctp_available};
 use crate::proto::id::ServerId;
 use crate::proto::machine::{Locator, TransportKind};
 use crate::proto::wire::PPID_ENRP;
+use crate::proto::wire::capability::Capabilities;
 use crate::proto::wire::enrp::{Body, Message, PoolEntry};
 use crate::proto::wire::framer::frame_len;
 use crate::proto::wire::operation_error::ErrorCause;
@@ -41,13 +42,25 @@ pub struct Options {
     /// Time to connect, and for each piece to come. Defaults to 5 s (MAX-TIME-NO-RESPONSE of
     /// RFC 5353 §4.2).
     pub timeout: Duration,
+    /// Whether to ask for what the RFCs do not have, such as stamps; lives come in seconds then, in
+    /// milliseconds otherwise. Defaults to no: rsplib refuses a request that holds more.
+    pub extensions: bool,
+    /// As whom to ask. Defaults to [`ServerId::NONE`], a reader, which a registrar answers on its
+    /// own host only; any other is a registrar for a while.
+    pub reader: ServerId,
     /// Most elements taken. Defaults to 10 million, more than a registrar can hold.
     pub max_elements: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { own_only: false, timeout: Duration::from_secs(5), max_elements: 10_000_000 }
+        Self {
+            own_only: false,
+            timeout: Duration::from_secs(5),
+            extensions: false,
+            reader: ServerId::NONE,
+            max_elements: 10_000_000,
+        }
     }
 }
 
@@ -138,14 +151,11 @@ pub async fn read(at: &Locator) -> Result<Table, TableError> {
 /// [`TableError`]; nothing of a table that was not read to its end is returned.
 pub async fn read_with(at: &Locator, options: Options) -> Result<Table, TableError> {
     let timed_out = |_| TableError::TimedOut { address: at.clone(), after: options.timeout };
-    let connected = timeout(options.timeout, Connection::open(at)).await.map_err(timed_out)?;
-    let connection =
-        connected.map_err(|source| TableError::Connect { address: at.clone(), source })?;
-    let mut reader = Reader { at, connection };
+    let mut reader = Reader::connect(at, options.timeout).await?;
     let mut table = Table { server: ServerId::NONE, pools: Vec::new() };
     let mut elements = 0;
     loop {
-        let piece = reader.piece(options.own_only);
+        let piece = reader.piece(&options);
         let (server, piece, more) = timeout(options.timeout, piece).await.map_err(timed_out)??;
         table.server = server;
         for entry in piece {
@@ -165,35 +175,50 @@ pub async fn read_with(at: &Locator, options: Options) -> Result<Table, TableErr
     }
 }
 
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     at: &'a Locator,
     connection: Connection,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(crate) async fn connect(at: &'a Locator, wait: Duration) -> Result<Self, TableError> {
+        let address = || at.clone();
+        let connected = timeout(wait, Connection::open(at)).await;
+        let connection = connected
+            .map_err(|_| TableError::TimedOut { address: address(), after: wait })?
+            .map_err(|source| TableError::Connect { address: address(), source })?;
+        Ok(Self { at, connection })
+    }
+
+    pub(crate) async fn send(&mut self, from: ServerId, body: Body) -> Result<(), TableError> {
+        let mut bytes = Vec::new();
+        Message::new(from, ServerId::NONE, body)
+            .encode(&mut bytes)
+            .expect("what a reader asks is a few dozen bytes");
+        let sent = self.connection.send(&bytes).await;
+        sent.map_err(|source| TableError::Closed { address: self.at.clone(), source })
+    }
+
+    pub(crate) async fn message(&mut self) -> Result<Message, TableError> {
+        let address = self.at.clone();
+        self.connection.message().await.map_err(|broken| match broken {
+            Broken::Closed(source) => TableError::Closed { address, source },
+            Broken::Malformed(reason) => TableError::Malformed { address, reason },
+        })
+    }
+
     /// Asks for the next piece.
     async fn piece(
         &mut self,
-        own_only: bool,
+        options: &Options,
     ) -> Result<(ServerId, Vec<PoolEntry>, bool), TableError> {
-        let address = || self.at.clone();
-        let body = Body::HandleTableRequest { own_only, capabilities: None };
-        let mut request = Vec::new();
-        Message::new(ServerId::NONE, ServerId::NONE, body)
-            .encode(&mut request)
-            .expect("a request without capabilities has 12 bytes");
-        let sent = self.connection.send(&request).await;
-        sent.map_err(|source| TableError::Closed { address: address(), source })?;
+        let at = self.at;
+        let address = || at.clone();
+        let capabilities = options.extensions.then_some(Capabilities(0));
+        let body = Body::HandleTableRequest { own_only: options.own_only, capabilities };
+        self.send(options.reader, body).await?;
         loop {
-            let message = match self.connection.message().await {
-                Ok(message) => message,
-                Err(Broken::Closed(source)) => {
-                    return Err(TableError::Closed { address: address(), source });
-                }
-                Err(Broken::Malformed(reason)) => {
-                    return Err(TableError::Malformed { address: address(), reason });
-                }
-            };
+            let message = self.message().await?;
             match message.body {
                 Body::HandleTableResponse { rejected: true, .. } => {
                     return Err(TableError::Rejected { address: address(), errors: Vec::new() });

@@ -1,6 +1,7 @@
 //! ENRP messages between registrars, and the table for readers that are none (RFC 5353 §2, §3).
 //!
-//! A reader of the table asks with sending id 0 until M is clear; it never becomes a peer. The
+//! A reader asks with sending id 0: who a registrar is, whom it knows, and for its table until M is
+//! clear; it never becomes a peer. The
 //! position is kept per association, so that what is added or removed between two pieces neither
 //! repeats nor hides what was there all the time.
 
@@ -34,6 +35,9 @@ impl Registrar {
         if sender == self.id {
             let asks = matches!(body, Body::Presence { reply_required: true, .. });
             return self.on_own_id(assoc, asks);
+        }
+        if sender.is_none() {
+            return self.on_reader(assoc, &body);
         }
         if !self.hear_peer(now, assoc, sender) {
             return;
@@ -71,6 +75,20 @@ impl Registrar {
             Body::TakeoverServer { target } => self.on_takeover_server(now, sender, target),
             Body::Error { errors } => self.ignore(assoc, Ignored::Error(errors.into())),
             Body::HandleTableRequest { .. } => {}
+        }
+    }
+
+    /// Somebody who is no registrar asks who we are, or whom we know.
+    fn on_reader(&mut self, assoc: AssociationId, body: &Body) {
+        let identity = self.associations.get(&assoc).map(|known| &known.identity);
+        let may = |identity| self.config.authority.permits(identity, &Action::ReadTable);
+        match body {
+            _ if !identity.is_some_and(may) => self.ignore(assoc, Ignored::NotPermitted),
+            Body::Presence { reply_required: true, .. } => {
+                self.send_presence(assoc, ServerId::NONE, false);
+            }
+            Body::ListRequest => self.on_list_request(assoc, ServerId::NONE),
+            _ => self.ignore(assoc, Ignored::Unexpected),
         }
     }
 

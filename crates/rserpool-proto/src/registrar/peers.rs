@@ -513,7 +513,11 @@ impl Registrar {
             return;
         };
         let peer = association.peer.and_then(|server| self.peers.get(&server));
-        let ours = peer.is_some_and(|peer| peer.capabilities.is_some());
+        let ours = match association.peer {
+            Some(_) => peer.is_some_and(|peer| peer.capabilities.is_some()),
+            // A reader, or one that has not said who it is.
+            None => association.capabilities.is_some(),
+        };
         let checksum = match ours {
             true => self.handlespace.checksum(self.id),
             false => self.handlespace.checksum_rsplib(self.id),
