@@ -189,7 +189,10 @@ impl World {
                 Command::Pick { handle, request, exclude } => {
                     machine.pick(now, &handle, RequestId(request), &exclude);
                 }
-                Command::Report { handle, id } => machine.report_unreachable(now, &handle, id),
+                Command::Report { handle, id: element } => {
+                    self.oracle_report(id, now, &handle, element);
+                    machine.report_unreachable(now, &handle, element);
+                }
                 _ => {}
             },
             given => self.feed(id, machine, now, given),

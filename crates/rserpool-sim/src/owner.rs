@@ -133,7 +133,6 @@ impl World {
         let Setup::Element(config) = &self.nodes[target].setup else { return };
         let handle: PoolHandle = config.handle.clone();
         let failed = element.id;
-        self.oracle_report(id, now, &handle, failed);
         self.command_after(id, 0, Command::Report { handle: handle.clone(), id: failed });
         if self.nodes[id].random.permille(700) {
             let exclude = vec![failed];

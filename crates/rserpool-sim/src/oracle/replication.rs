@@ -82,6 +82,8 @@ enum Kind {
     /// Says nothing about elements.
     Other,
     Add,
+    /// An element that a leaving registrar hands over.
+    Handover,
     Delete,
     Table,
     Takeover,
@@ -151,9 +153,10 @@ impl World {
             Named { name, said, said_home, before, lives }
         };
         let (kind_of, named) = match body {
-            Body::HandleUpdate { action, handle, element, .. } => {
+            Body::HandleUpdate { takeover_suggested, action, handle, element } => {
                 let name = (handle, element.id);
                 let kind = match action {
+                    UpdateAction::Add if takeover_suggested => Kind::Handover,
                     UpdateAction::Add => Kind::Add,
                     UpdateAction::Delete => Kind::Delete,
                 };
@@ -236,8 +239,13 @@ impl World {
         }
         match told.kind {
             Kind::Other => {}
-            Kind::Add | Kind::Delete => {
+            Kind::Add | Kind::Handover | Kind::Delete => {
                 for named in &told.named {
+                    // One of the same name that is newer takes the place of its own.
+                    let newer = named.before.is_some_and(|(known, _)| named.said > known);
+                    if told.kind == Kind::Handover && newer {
+                        model.elements.remove(&named.name);
+                    }
                     model.sync(now, machine, &named.name);
                 }
             }
