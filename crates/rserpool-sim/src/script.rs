@@ -29,6 +29,7 @@ use rserpool_proto::timers::{ElementTimers, Preset, RegistrarTimers, UserTimers}
 use rserpool_proto::wire::asap::{Body, Message};
 use rserpool_proto::wire::pool_element::{ElementExtensions, PoolElement};
 use rserpool_proto::wire::transport::Transport;
+use rserpool_proto::wire::{PORT_ASAP, PORT_ENRP};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -195,10 +196,21 @@ impl Stage {
 
     fn registrar(&mut self, words: &Words<'_>) -> Result<(), String> {
         let preset = words.parsed("timers")?.unwrap_or(Preset::Default);
-        let id = ServerId(self.registrars.len() as u32 + 1);
+        let id = words.parsed("id")?.unwrap_or(self.registrars.len() as u32 + 1);
+        let id = ServerId(id);
+        let transport = self.transport(words);
+        let mut peers = Vec::new();
+        for name in words.value("peers").into_iter().flat_map(|names| names.split(',')) {
+            // Registrars come first in a script, so that they may know of those that come later.
+            let later = || name.strip_prefix('r')?.parse::<usize>().ok()?.checked_sub(1);
+            let node = self.node(name).or_else(|error| later().ok_or(error))?;
+            peers.push(locator_at(node, transport, PORT_ENRP));
+        }
         let mut config = RegistrarConfig {
             id,
             timers: RegistrarTimers::preset(preset),
+            peers,
+            enrp_port: PORT_ENRP,
             ..RegistrarConfig::default()
         };
         match words.value("keep-alive") {
@@ -209,9 +221,11 @@ impl Stage {
         if let Some(items) = words.parsed("max-items")? {
             config.limits.max_items = items;
         }
-        let node = self.add(words, Setup::Registrar(config), self.transport(words))?;
+        let node = self.add(words, Setup::Registrar(config), transport)?;
         self.registrars.push(node);
-        self.world.start(node);
+        if !words.plain().any(|word| word == "later") {
+            self.world.start(node);
+        }
         Ok(())
     }
 
@@ -231,7 +245,7 @@ impl Stage {
             }
             None => self.registrars.clone(),
         };
-        let port = rserpool_proto::wire::PORT_ASAP;
+        let port = PORT_ASAP;
         Ok(nodes.into_iter().map(|node| locator_at(node, transport, port)).collect())
     }
 
