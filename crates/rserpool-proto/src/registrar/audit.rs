@@ -9,6 +9,7 @@
 use super::{Event, Registrar, Timer};
 use crate::handlespace::Slot;
 use crate::id::{AssociationId, ServerId};
+use crate::planted::planted;
 use crate::time::Instant;
 use crate::wire::enrp::Body;
 
@@ -34,7 +35,7 @@ impl Registrar {
             }
             (None, None) => true,
         };
-        if !in_sync {
+        if !in_sync && !planted!("digest-not-compared") {
             self.audit(now, server);
         }
     }

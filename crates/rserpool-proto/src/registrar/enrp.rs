@@ -8,6 +8,7 @@
 use super::{Action, CAPABILITIES, Ignored, Registrar};
 use crate::handlespace::{Change, ChangeKind, Handlespace, RegistrationError, Slot, Update};
 use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
+use crate::planted::planted;
 use crate::time::{Duration, Instant};
 use crate::wire::capability::Stamp;
 use crate::wire::enrp::{Body, Message, TableResponseBuilder, UpdateAction};
@@ -34,7 +35,7 @@ impl Registrar {
         }
         if sender == self.id {
             let asks = matches!(body, Body::Presence { reply_required: true, .. });
-            return self.on_own_id(assoc, asks);
+            return self.on_own_id(now, assoc, asks);
         }
         if sender.is_none() {
             return self.on_reader(assoc, &body);
@@ -94,11 +95,14 @@ impl Registrar {
 
     /// Another registrar has our identifier. RFC 5353 §3.2.1 sees no harm; ours do: checksums are
     /// kept per identifier. Whoever is not in service yet draws a new one.
-    fn on_own_id(&mut self, assoc: AssociationId, asks: bool) {
+    fn on_own_id(&mut self, now: Instant, assoc: AssociationId, asks: bool) {
         self.ignore(assoc, Ignored::OwnServerId);
         if !self.is_serving() && !self.is_leaving() {
             self.draw_id();
             self.send_presence(assoc, ServerId::NONE, true);
+            // What was asked in the old name is not answered.
+            self.mentor_moved(assoc);
+            self.on_mentor_candidate(now, assoc);
         } else if asks {
             self.send_presence(assoc, ServerId::NONE, false);
         }
@@ -350,7 +354,8 @@ impl Registrar {
         let element = self.handlespace.element_at(slot)?;
         let known = element.stamp()?;
         let holds = element.home() == self.id && self.is_spoken_for(slot);
-        (holds && known.seq == stamp.seq && known <= stamp).then_some(slot)
+        (holds && !planted!("taken-from-the-living") && known.seq == stamp.seq && known <= stamp)
+            .then_some(slot)
     }
 
     pub(super) fn note_capabilities(

@@ -12,6 +12,7 @@ use super::{Registrar, RemovalReason, Timer};
 use crate::handlespace::Slot;
 use crate::id::{AssociationId, PoolHandle, ServerId};
 use crate::machine::{AttemptId, Channel, Locator, Output, TransportKind};
+use crate::planted::planted;
 use crate::time::{Duration, Instant};
 use crate::wire::pool_element::PoolElement;
 use alloc::vec::Vec;
@@ -103,7 +104,7 @@ impl Registrar {
 
     /// When an element that was taken over should have shown itself.
     pub(super) fn on_awaited(&mut self, now: Instant, slot: Slot) {
-        if self.awaited(slot).is_some() {
+        if self.awaited(slot).is_some() && !planted!("awaited-for-ever") {
             self.remove_element(now, slot, RemovalReason::Unreachable);
         }
     }

@@ -10,6 +10,7 @@
 use super::{Event, Registrar, TakeoverWinner, Timer};
 use crate::handlespace::Slot;
 use crate::id::ServerId;
+use crate::planted::planted;
 use crate::time::Instant;
 use crate::wire::enrp::Body;
 use alloc::collections::BTreeSet;
@@ -140,6 +141,10 @@ impl Registrar {
         }
         let taken = self.owned_by(target);
         for slot in &taken {
+            if planted!("takeover-deletes") {
+                self.handlespace.remove_at(now, *slot);
+                continue;
+            }
             if self.handlespace.set_home(*slot, self.id).is_some() {
                 self.adopt(now, *slot, target);
             }

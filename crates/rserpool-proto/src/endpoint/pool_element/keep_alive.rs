@@ -24,7 +24,10 @@ impl PoolElement {
         home: bool,
         server: ServerId,
     ) {
-        let superseded = self.is_superseded(assoc);
+        let is_homes = self.is_homes(assoc);
+        // While the home is asked on one association it may ask on the other whether it should believe
+        // that: an answer there would be one too many.
+        let superseded = is_homes && (self.request.is_some() || self.retiring == Some(assoc));
         if !self.maybe_registered || (superseded && !home) {
             return;
         }
@@ -39,7 +42,7 @@ impl PoolElement {
             }
         } else if home
             && (self.home_server.is_none() || self.home_server != server)
-            && !(superseded && self.registered_on.is_some())
+            && !(is_homes && self.registered_on.is_some())
         {
             // KA2.4: adopt the sender as home; a call that comes late is from where we are by now.
             if let Some(locator) = self.visitors.remove(&assoc) {
@@ -53,9 +56,8 @@ impl PoolElement {
     }
 
     /// Whether this is another association of the very registrar that is the home: an old one, or one
-    /// on which it has called us home before. It probes that one before it believes the new one, and
-    /// an answer there would be one too many.
-    fn is_superseded(&self, assoc: AssociationId) -> bool {
+    /// on which it has called us home before.
+    fn is_homes(&self, assoc: AssociationId) -> bool {
         let visitor = self.visitors.get(&assoc);
         visitor.zip(self.hunt.home_locator()).is_some_and(|(visitor, home)| visitor.meets(home))
     }

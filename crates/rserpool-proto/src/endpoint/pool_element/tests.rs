@@ -340,6 +340,10 @@ fn a_home_that_has_come_to_us_hears_of_us_where_we_register() {
     bench.receive(visitor, keep_alive(true, 7));
     assert_eq!(letters(&bench.sent()), [(home, 'A'), (visitor, 'A')]);
     bench.receive(visitor, keep_alive(false, 7));
+    assert_eq!(letters(&bench.sent()), [(visitor, 'A')]);
+    bench.call(|element, now| element.reregister(now));
+    assert_eq!(letters(&bench.sent()), [(home, 'R')]);
+    bench.receive(visitor, keep_alive(false, 7));
     assert!(bench.sent().is_empty(), "or nobody would be let in who registers");
 }
 
