@@ -181,9 +181,11 @@ fn draw(path: &Path, played: &[Played], (axis, logarithmic): (&str, bool)) -> Re
     let utilisation =
         names.iter().map(|name| panel(name, "utilisation", Played::utilisation, true));
     let speed = names.iter().map(|name| panel(name, "handling speed", Played::speed, false));
-    let panels: Vec<Panel> = utilisation.chain(speed).collect();
+    // Where every choice works on all that is asked for, only the speed tells them apart.
+    let is_published = played.iter().any(|played| played.point.published.is_some());
+    let panels: Vec<Panel> = utilisation.filter(|_| is_published).chain(speed).collect();
     let cannot =
         |error: String| Failure::failed(format!("cannot draw {}: {error}", path.display()));
-    let text = figure::svg(&panels, names.len()).map_err(cannot)?;
+    let text = figure::svg(&panels, names.len().min(2)).map_err(cannot)?;
     std::fs::write(path, text).map_err(|error| cannot(error.to_string()))
 }

@@ -71,15 +71,20 @@ pub fn svg(panels: &[Panel], columns: usize) -> Result<String, String> {
         let mut builder = ChartBuilder::on(&area);
         builder.caption(&panel.title, ("sans-serif", 17)).margin(12);
         builder.x_label_area_size(38).y_label_area_size(52);
+        let scale = |x: f64| if panel.logarithmic { x.max(f64::MIN_POSITIVE).ln() } else { x };
+        let corner = emptiest(panel, |x, y| {
+            let right = (scale(x) - scale(low)) / (scale(high) - scale(low)).max(1e-9);
+            (right, (y - bottom) / (top - bottom).max(1e-9))
+        });
         let drawn = match panel.logarithmic {
             true => builder
                 .build_cartesian_2d((low..high.max(low * 1.01)).log_scale(), ys)
                 .map_err(|error| error.to_string())
-                .and_then(|chart| draw(chart, panel)),
+                .and_then(|chart| draw(chart, panel, corner)),
             false => builder
                 .build_cartesian_2d(low..high.max(low + 0.01), ys)
                 .map_err(|error| error.to_string())
-                .and_then(|chart| draw(chart, panel)),
+                .and_then(|chart| draw(chart, panel, corner)),
         };
         drawn?;
     }
@@ -88,10 +93,34 @@ pub fn svg(panels: &[Panel], columns: usize) -> Result<String, String> {
     Ok(text)
 }
 
+/// The corner in which a legend hides the fewest points; `place` gives where a point is, both ways
+/// from 0 to 1.
+fn emptiest(panel: &Panel, place: impl Fn(f64, f64) -> (f64, f64)) -> SeriesLabelPosition {
+    let corners = [
+        (SeriesLabelPosition::LowerRight, true, false),
+        (SeriesLabelPosition::UpperRight, true, true),
+        (SeriesLabelPosition::LowerLeft, false, false),
+        (SeriesLabelPosition::UpperLeft, false, true),
+    ];
+    let points = || panel.series.iter().flat_map(|one| &one.points).map(|(x, y)| place(*x, y.mean));
+    let hidden = |right: bool, upper: bool| {
+        let is_in = |(x, y): &(f64, f64)| {
+            (if right { *x > 0.5 } else { *x < 0.5 }) && (if upper { *y > 0.55 } else { *y < 0.45 })
+        };
+        points().filter(is_in).count()
+    };
+    let fewest = corners.into_iter().min_by_key(|(_, right, upper)| hidden(*right, *upper));
+    fewest.map_or(SeriesLabelPosition::LowerRight, |(corner, ..)| corner)
+}
+
 type Chart<'a, 'b, X> =
     ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, plotters::coord::types::RangedCoordf64>>;
 
-fn draw<'a, 'b: 'a, X>(mut chart: Chart<'a, 'b, X>, panel: &Panel) -> Result<(), String>
+fn draw<'a, 'b: 'a, X>(
+    mut chart: Chart<'a, 'b, X>,
+    panel: &Panel,
+    corner: SeriesLabelPosition,
+) -> Result<(), String>
 where
     X: Ranged<ValueType = f64> + plotters::coord::ranged1d::ValueFormatter<f64>,
 {
@@ -121,7 +150,7 @@ where
         chart.draw_series(crosses).map_err(wrong)?;
     }
     let mut labels = chart.configure_series_labels();
-    labels.position(SeriesLabelPosition::LowerRight).border_style(BLACK.mix(0.3));
+    labels.position(corner).border_style(BLACK.mix(0.3));
     labels.background_style(WHITE.mix(0.85)).label_font(("sans-serif", 13));
     labels.draw().map_err(wrong)
 }
