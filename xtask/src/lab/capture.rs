@@ -78,6 +78,9 @@ const FIELDS: &[&str] = &[
     "enrp.pool_member_selection_policy_type",
     "sctp.retransmission",
     "ip.dst",
+    "tcp.len",
+    "asap.message_length",
+    "enrp.message_length",
 ];
 
 #[derive(Default)]
@@ -104,6 +107,15 @@ impl Tally {
         };
         let (asap, enrp) = (all(7), all(8));
         let decoded = asap.len() + enrp.len();
+        // What is returned to one that is not trusted quotes what it has sent. And of the messages in a
+        // TCP segment tshark takes all but the first for parameters.
+        let quotes = all(16).iter().any(|destination| distrusted.contains(destination));
+        let first = all(18).iter().chain(all(19)).find_map(|length| number(length));
+        let segment = all(17).first().and_then(|length| number(length));
+        if quotes || segment > first.map(|length| length.next_multiple_of(4)) {
+            self.messages += decoded;
+            return;
+        }
         // Whole messages on our identifiers have to be taken for messages, where they are seen first.
         let whole = all(3).iter().zip(all(4)).all(|(begins, ends)| is_set(begins) && is_set(ends));
         let ours = all(2).iter().filter(|ppid| matches!(number(ppid), Some(11 | 12))).count();
@@ -116,11 +128,6 @@ impl Tally {
         }
         for expert in all(6).iter().filter(|text| is_about_form(text)) {
             problem(format!("tshark says: {expert}"));
-        }
-        // What is returned to one that is not trusted quotes what it has sent.
-        if all(16).iter().any(|destination| distrusted.contains(destination)) {
-            self.messages += decoded;
-            return;
         }
         let unknown = [
             ("ASAP message", asap, &known.asap),
@@ -262,6 +269,15 @@ mod tests {
         };
         assert!(problems(&to("10.0.0.66")).is_empty());
         assert_eq!(problems(&to("10.0.0.67")).len(), 1);
+    }
+
+    #[test]
+    fn of_several_messages_in_a_segment_only_the_first_is_decoded() {
+        let length = |segment: u32| {
+            format!("7\t10.0.0.1\t\t\t\t\t\t3\t\t0x700\t\t\t\t\t\t\t\t{segment}\t32\t")
+        };
+        assert!(problems(&length(60)).is_empty());
+        assert_eq!(problems(&length(32)).len(), 1);
     }
 
     #[test]
