@@ -28,6 +28,11 @@ within 2 "a killed element is not listed" list_is r Lines 0x21,0x23
 our_element element2 s2 r Lines --tcp 10.0.0.22:7 --id 0x22 --drain 0s
 within 5 "and is when it runs again" list_is r Lines 0x21,0x22,0x23
 
+say "the registrar hangs, and goes on"
+send STOP registrar; pause 5; send CONT registrar
+within 5 "all are listed" list_is r Lines 0x21,0x22,0x23
+throughout 3 "and stay" list_is r Lines 0x21,0x22,0x23
+
 say "the registrar is killed and started again"
 crash registrar
 pause 1
