@@ -13,9 +13,12 @@ use rserpool::pool_element::PoolElementConfig;
 use rserpool::pool_user::PoolUserConfig;
 use rserpool::proto::id::PoolHandle;
 use rserpool::proto::machine::{Locator, TransportKind};
+use rserpool::proto::wire::PPID_ASAP;
+use rserpool::proto::wire::asap::{Body, Message};
 use rserpool::proto::wire::transport::{Addresses, Transport};
 use rserpool::registrar::Config;
 use rserpool::{PoolElement, PoolUser, Registrar, driver};
+use rserpool_sctp as kernel;
 use std::future::Future;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -131,6 +134,26 @@ async fn until_ports(user: &PoolUser, wanted: &[u16]) {
         }
     })
     .await;
+}
+
+/// A registration of a service there.
+fn registration(service: SocketAddr) -> Vec<u8> {
+    use rserpool::proto::id::{PeId, ServerId};
+    use rserpool::proto::wire::policy::{PolicyNumber, PolicyParameter};
+    use rserpool::proto::wire::pool_element::PoolElement;
+    let element = PoolElement {
+        id: PeId(service.port().into()),
+        home: ServerId::NONE,
+        life: 60_000,
+        user_transport: Transport::Tcp(service),
+        policy: PolicyParameter::new(PolicyNumber(1), &[]),
+        asap_transport: None,
+        extensions: Default::default(),
+    };
+    let body = Body::Registration { handle: handle(), element: element.into(), capabilities: None };
+    let mut bytes = Vec::new();
+    Message::from(body).encode(&mut bytes).unwrap();
+    bytes
 }
 
 #[tokio::test]

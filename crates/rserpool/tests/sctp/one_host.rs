@@ -4,9 +4,6 @@ use crate::*;
 use rserpool::pool_element::Event;
 use rserpool::pool_user::Element;
 use rserpool::proto::timers::{Preset, RegistrarTimers};
-use rserpool::proto::wire::PPID_ASAP;
-use rserpool::proto::wire::asap::{Body, Message};
-use rserpool_sctp as kernel;
 use std::time::Instant;
 
 /// The elements of a registrar.
@@ -77,32 +74,16 @@ async fn an_aborted_element_is_lost_at_once() {
     let to: Vec<SocketAddr> = over_sctp(&registrar).socket_addrs().collect();
     let config = kernel::Config::default();
     let raw = soon(kernel::Association::connect(&to, &[], &config)).await.unwrap();
-    soon(raw.send(&registration(9), kernel::SendInfo::ppid(PPID_ASAP))).await.unwrap();
+    soon(
+        raw.send(&registration("127.0.0.1:9".parse().unwrap()), kernel::SendInfo::ppid(PPID_ASAP)),
+    )
+    .await
+    .unwrap();
     until_ports(&asking, &[9]).await;
     let began = Instant::now();
     raw.abort(b"").unwrap();
     until_ports(&asking, &[]).await;
     assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
-}
-
-/// A registration of a service at this port.
-fn registration(port: u16) -> Vec<u8> {
-    use rserpool::proto::id::{PeId, ServerId};
-    use rserpool::proto::wire::policy::{PolicyNumber, PolicyParameter};
-    use rserpool::proto::wire::pool_element::PoolElement;
-    let element = PoolElement {
-        id: PeId(port.into()),
-        home: ServerId::NONE,
-        life: 60_000,
-        user_transport: Transport::Tcp(SocketAddr::from(([127, 0, 0, 1], port))),
-        policy: PolicyParameter::new(PolicyNumber(1), &[]),
-        asap_transport: None,
-        extensions: Default::default(),
-    };
-    let body = Body::Registration { handle: handle(), element: element.into(), capabilities: None };
-    let mut bytes = Vec::new();
-    Message::from(body).encode(&mut bytes).unwrap();
-    bytes
 }
 
 #[tokio::test]
