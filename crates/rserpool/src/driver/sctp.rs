@@ -241,7 +241,9 @@ impl<H: Hosted> Driver<H> {
         for slot in &self.endpoints {
             let content = self.slots.get(*slot as usize).map(|place| &place.content);
             let Some(Content::Endpoint(endpoint)) = content else { continue };
-            let reaches = |from: &SocketAddr| to.iter().any(|to| to.is_ipv4() == from.is_ipv4());
+            // From a loopback address nobody else is reached.
+            let kind = |address: &SocketAddr| (address.is_ipv4(), address.ip().is_loopback());
+            let reaches = |from: &SocketAddr| to.iter().any(|to| kind(to) == kind(from));
             if endpoint.channel == channel && endpoint.socket.local_addrs()?.iter().any(reaches) {
                 return Ok(*slot);
             }
