@@ -135,7 +135,10 @@ impl PoolElement {
             self.on_refused(errors);
         } else {
             self.redraws = 0;
+            // Up to a quarter sooner, so that elements that found a new home together do not keep in
+            // step for ever.
             let t4 = self.config.timers.t4_reregistration();
+            let t4 = t4 - t4 / 4 * (self.rng.next_u32() % 1024) / 1024;
             self.renew_at = (!planted!("no-renewal")).then_some(now + t4);
             self.watch.on_answer(now, request.probing);
             self.hunt.set_home_capable(capable);

@@ -124,10 +124,15 @@ fn a_registrar_that_shows_no_capabilities_is_told_the_life_in_milliseconds_at_on
 fn renewals_are_sent_by_t4_and_not_told() {
     let (mut bench, home) = registered(config(&[3863]));
     for _ in 0..3 {
-        bench.pass_ms(9_999);
+        // Up to a quarter sooner.
+        bench.pass_ms(7_490);
         assert!(bench.sent().is_empty());
-        bench.pass_ms(1);
-        assert_eq!(letters(&bench.sent()), [(home, 'R')]);
+        let mut sooner = 10_000 - 7_490;
+        while bench.sent().is_empty() {
+            sooner -= 10;
+            bench.pass_ms(10);
+        }
+        assert!(sooner >= 0);
         bench.receive(home, granted(ID, false));
         assert!(bench.events().is_empty());
     }
@@ -476,7 +481,7 @@ fn without_keep_alives_none_are_missed() {
     let (mut bench, home) = registered(config(&[3863]));
     bench.receive(home, keep_alive(false, 7));
     bench.sent();
-    bench.pass_ms(9_999);
+    bench.pass_ms(7_490);
     assert!(bench.sent().is_empty());
 }
 
