@@ -5,12 +5,16 @@
 //! that is not what users get. Figures are compared on the machine they were taken on only.
 
 mod handlespace;
+mod join;
 mod latency;
+mod maintenance;
+mod plot;
 mod process;
 mod proxy;
 mod reference;
 mod resolve;
 mod size;
+mod takeover;
 
 use crate::steps::{Error, cargo, output, root};
 use serde_json::Value;
@@ -30,12 +34,18 @@ pub(crate) struct Arguments {
 enum What {
     /// Handlespace and policies in memory, beside the reference implementation's figures.
     Handlespace(handlespace::Arguments),
+    /// How soon a registrar that joins serves, and what users of its mentor notice.
+    Join(join::Arguments),
     /// How long resolutions take at a fixed rate while elements come and go.
     Latency(latency::Arguments),
+    /// What elements that re-register cost their home and registrars with a copy.
+    Maintenance(maintenance::Arguments),
     /// The proxy beside HAProxy: large bodies and new connections.
     Proxy(proxy::Arguments),
     /// Resolutions through a registrar, beside echo servers: one after the other, and pipelined.
     Resolve(resolve::Arguments),
+    /// What registrars say when one of them dies.
+    Takeover(takeover::Arguments),
     /// Binaries and memory, of the tiny programs above all.
     Size(size::Arguments),
 }
@@ -44,10 +54,13 @@ enum What {
 pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     match &arguments.what {
         What::Handlespace(arguments) => handlespace::run(arguments),
+        What::Join(arguments) => join::run(arguments),
         What::Latency(arguments) => latency::run(arguments),
+        What::Maintenance(arguments) => maintenance::run(arguments),
         What::Proxy(arguments) => proxy::run(arguments),
         What::Resolve(arguments) => resolve::run(arguments),
         What::Size(arguments) => size::run(arguments),
+        What::Takeover(arguments) => takeover::run(arguments),
     }
 }
 
