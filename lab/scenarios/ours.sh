@@ -40,6 +40,6 @@ our_registrar registrar r
 within 5 "all come back" list_is r Lines 0x21,0x22,0x23
 stop client
 at_least "lines echoed" 200 "$(tally client answered)"
-is "lines lost in all of this" 0 "$(tally client failed)"
+at_most "lines lost in all of this, under way with the server that was killed" 1 "$(tally client failed)"
 for n in 1 2 3; do stop element$n; done
 within 2 "the pool is gone" list_is r Lines ""
