@@ -2,8 +2,8 @@
 
 use rserpool_sim::swarm::Plan;
 
-/// Seeds that have failed once.
-const FAILED: &[u64] = &[526, 940];
+/// Seeds that have failed once; those up to 2 000 that are not here are tried in the standard run.
+const FAILED: &[u64] = &[41, 526, 940, 955];
 
 #[test]
 fn no_seed_violates_anything() {

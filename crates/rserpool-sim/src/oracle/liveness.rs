@@ -137,7 +137,9 @@ impl World {
         let timeout = timeout.as_micros() as u64;
         let answers = (config.health == Health::Assumed || !silent)
             && machine.id() == id
-            && machine.state() == State::Registered;
+            && machine.state() == State::Registered
+            // One that has gone elsewhere does not answer for where it was.
+            && self.is_at(registrar, machine);
         let since = self.oracle.reach.reaches[element].get(registrar).copied().flatten();
         let whole = since.is_some_and(|since| self.now.saturating_sub(since) > 3 * timeout);
         // What was held up on a bad link may still be on its way when the link is good again.

@@ -7,7 +7,7 @@ use crate::conn::end_of;
 use crate::net::NodeId;
 use crate::node::{Machine, Power, Setup};
 use crate::world::World;
-use rserpool_proto::endpoint::pool_element::State;
+use rserpool_proto::endpoint::pool_element::{PoolElement as PoolElementMachine, State};
 use rserpool_proto::handlespace::Element;
 use rserpool_proto::id::{AssociationId, PeId, PoolHandle, ServerId};
 use rserpool_proto::registrar::Registrar;
@@ -194,10 +194,15 @@ impl World {
             return false;
         };
         let Machine::Element(machine) = &self.nodes[peer].machine else { return false };
-        let home = machine.home().map(|home| home.primary().ip());
         machine.id() == name.1
             && machine.state() == State::Registered
-            && home.and_then(|home| self.addresses.get(&home)) == Some(&registrar)
+            && self.is_at(registrar, machine)
+    }
+
+    /// Whether an element takes this registrar for its home.
+    pub(super) fn is_at(&self, registrar: NodeId, element: &PoolElementMachine) -> bool {
+        let home = element.home().map(|home| home.primary().ip());
+        home.and_then(|home| self.addresses.get(&home)) == Some(&registrar)
     }
 
     /// A message of another registrar has been handled.
