@@ -12,6 +12,7 @@
 //! See `docs/SIMULATION.md` for the invariants and how to read a failure.
 #![forbid(unsafe_code)]
 
+pub mod bounded;
 pub mod chart;
 mod clock;
 mod conn;

@@ -12,6 +12,7 @@
 //! The part below the line is recorded, read, and compared from then on: a change of behaviour is a
 //! change of a script.
 
+use crate::bounded::Deviations;
 use crate::chart;
 use crate::clock::Clock;
 use crate::net::{NodeId, Quality};
@@ -122,6 +123,37 @@ pub fn play(commands: &str) -> Result<Recording, ScriptError> {
         stage.obey(&words).map_err(fails)?;
     }
     Ok(Recording { names: stage.world.names(), lines: stage.world.take_lines() })
+}
+
+/// Plays the commands of a script while some messages between registrars deviate, and looks whether
+/// all is well in the end; how many messages there were.
+///
+/// # Errors
+/// What is wrong, with the script or in the end.
+pub(crate) fn play_with(commands: &str, deviations: &Deviations) -> Result<u64, String> {
+    let base = Quality { latency: 500, jitter: 0, ..Quality::LOCAL };
+    let mut stage = Stage { world: World::new(1, base, 0), registrars: Vec::new(), ids: 0 };
+    let lines = commands.lines().map(str::trim);
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if line == "numbered from here" {
+            stage.world.deviations.clone_from(deviations);
+            stage.world.numbered = 0;
+            continue;
+        }
+        stage.obey(&Words::new(line))?;
+    }
+    let numbered = stage.world.numbered;
+    // There is a moment at which nothing is on its way.
+    let until = stage.world.now + 1_000_000;
+    while let Some(difference) = stage.world.difference() {
+        if stage.world.now >= until {
+            return Err(difference);
+        }
+        let next = stage.world.now + 10_000;
+        stage.world.run_until(next).map_err(|violation| violation.to_string())?;
+    }
+    stage.world.each_has_a_home()?;
+    Ok(numbered)
 }
 
 /// A world that obeys commands.

@@ -1,5 +1,6 @@
 //! Associations over links: what arrives when, what breaks, and who learns of it.
 
+use crate::bounded::Deviation;
 use crate::conn::{
     Conn, End, Item, MAX_STALLED, SYN_AGAIN, State, TRANSPORT_KEEPALIVE, USER_TIMEOUT, assoc_of,
     end_of,
@@ -16,6 +17,8 @@ use rserpool_proto::machine::{AttemptId, Channel, CloseReason, Locator, Transpor
 const MAX_BACKOFF: u64 = 3_000_000;
 /// Bytes that every packet has besides its message.
 const OVERHEAD: usize = 60;
+/// The type of an ENRP presence (RFC 5353 §2.1).
+const PRESENCE: u8 = 1;
 
 impl World {
     /// A machine wants an association.
@@ -73,6 +76,16 @@ impl World {
     }
 
     fn send(&mut self, conn: usize, from: usize, item: Item) {
+        let late = match self.deviation(conn, &item) {
+            None => 0,
+            Some(Deviation::Late(by)) => by,
+            Some(Deviation::Lost) => {
+                for to in 0..2 {
+                    self.queue.push(self.now + 1, Event::Reset { conn, to });
+                }
+                return;
+            }
+        };
         let len = OVERHEAD
             + match &item {
                 Item::Message { bytes, .. } => bytes.len(),
@@ -81,12 +94,23 @@ impl World {
         let Conn { ends, .. } = &mut self.conns[conn];
         let link = (ends[from].node, ends[1 - from].node);
         let end = &mut ends[from];
-        let at = self.now + self.net.delay(&mut end.random, self.now, link, len);
+        let at = self.now + late + self.net.delay(&mut end.random, self.now, link, len);
         end.last_arrival = end.last_arrival.max(at);
         if end.last_arrival > self.now + GOOD {
             end.late_until = end.last_arrival;
         }
         self.queue.push(end.last_arrival, Event::Arrive { conn, from, item });
+    }
+
+    /// What becomes of a message between registrars that is not a presence.
+    fn deviation(&mut self, conn: usize, item: &Item) -> Option<Deviation> {
+        let Item::Message { bytes, .. } = item else { return None };
+        if self.conns[conn].channel != Channel::Enrp || bytes.first() == Some(&PRESENCE) {
+            return None;
+        }
+        let number = self.numbered;
+        self.numbered += 1;
+        self.deviations.get(&number).copied()
     }
 
     pub(crate) fn on_arrive(&mut self, conn: usize, from: usize, item: Item) {

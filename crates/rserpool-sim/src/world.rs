@@ -10,6 +10,7 @@
 //! `world` holds the parts and the clock; `transport` carries messages, `host` runs machines, `owner`
 //! plays those who use them, `fault` breaks things.
 
+use crate::bounded::Deviations;
 use crate::clock::Clock;
 use crate::conn::{Conn, Item};
 use crate::fault::Fault;
@@ -60,6 +61,9 @@ pub struct World {
     pub(crate) trace: Trace,
     pub(crate) oracle: Oracle,
     pub(crate) stats: Stats,
+    /// What becomes of messages between registrars, by number, and how many there were.
+    pub(crate) deviations: Deviations,
+    pub(crate) numbered: u64,
 }
 
 /// What is to happen.
@@ -133,6 +137,8 @@ impl World {
             trace: Trace::new(lines),
             oracle: Oracle::default(),
             stats: Stats::default(),
+            deviations: Deviations::new(),
+            numbered: 0,
         }
     }
 

@@ -236,6 +236,20 @@ impl World {
         self.oracle.violation.take().map_or(Ok(()), Err)
     }
 
+    /// Whether every element that runs has exactly one home.
+    pub(crate) fn each_has_a_home(&self) -> Result<(), String> {
+        let elements = (0..self.nodes.len()).filter(|node| {
+            matches!(self.nodes[*node].setup, Setup::Element(_)) && self.works(*node)
+        });
+        for element in elements {
+            let homes = self.homes(element);
+            if homes != 1 {
+                return Err(format!("{} has {homes} homes", self.nodes[element].name));
+            }
+        }
+        Ok(())
+    }
+
     /// In an open scope somebody hostile may take an element's name or the policy of its pool, and
     /// the element is refused then.
     fn is_robbed(&self, element: NodeId) -> bool {

@@ -581,7 +581,8 @@ impl RegistrarModel {
                 continue;
             }
             // Drawn up to half longer, once more if it was heard of in between.
-            let limit = interval * 4 + self.timers.max_latency + Duration::from_millis(100);
+            // And twice if others are silent, too, each time for as long as two paths need.
+            let limit = interval * 4 + self.timers.max_latency * 2 + Duration::from_millis(1_100);
             let limit = if self.is_cut_off(now) { limit + MASS_SILENCE } else { limit };
             if now.saturating_since(entry.heard) > limit && worked > limit {
                 return Err(("I1", format!("has not asked {handle} {id} for too long")));
