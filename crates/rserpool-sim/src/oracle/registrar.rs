@@ -43,6 +43,9 @@ pub(super) struct RegistrarModel {
     pub(super) from_peer: bool,
     /// The present input is a call that did not come through.
     pub(super) call_failed: bool,
+    /// Elements that the present input has taken over, as it says, and as it has them.
+    taken: usize,
+    adopted: usize,
     /// It hands its elements over to peers, and is not asked any more what it has.
     pub(super) retired: bool,
 }
@@ -93,6 +96,8 @@ impl RegistrarModel {
             from_peer: false,
             call_failed: false,
             retired: false,
+            taken: 0,
+            adopted: 0,
         }
     }
 
@@ -371,20 +376,23 @@ impl RegistrarModel {
     }
 
     /// Takes in what is the registrar's own now.
-    fn take_in(&mut self, now: Instant, machine: &Registrar) {
+    fn take_in(&mut self, now: Instant, machine: &Registrar) -> usize {
+        let before = self.elements.len();
         self.pools.clear();
         for (pool, _, element) in machine.handlespace().table(None, Some(machine.id())) {
             let name = (pool.handle().clone(), element.id());
             let adopted = || Entry::taken_over(now, element);
             self.elements.entry(name).or_insert_with(adopted);
         }
+        self.elements.len() - before
     }
 
     /// The registrar tells its owner.
     pub(super) fn told(&mut self, now: Instant, event: &Event, machine: &Registrar) -> Verdict {
         match event {
-            Event::TakenOver { .. } => {
-                self.take_in(now, machine);
+            Event::TakenOver { elements, .. } => {
+                self.taken += elements;
+                self.adopted += self.take_in(now, machine);
                 Ok(())
             }
             Event::ElementRemoved { handle, id, reason } => {
@@ -499,6 +507,10 @@ impl RegistrarModel {
         }
         self.from_peer = false;
         self.call_failed = false;
+        let (taken, adopted) = (std::mem::take(&mut self.taken), std::mem::take(&mut self.adopted));
+        if taken != adopted {
+            return Err(("I12", format!("takes {taken} elements over, and has {adopted} of them")));
+        }
         let known = machine.handlespace().owned_count(machine.id());
         let expected = self.elements.len();
         if known != expected {

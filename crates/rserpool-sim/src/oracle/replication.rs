@@ -247,7 +247,8 @@ impl World {
             Kind::Add | Kind::Handover | Kind::Delete => {
                 for named in &told.named {
                     // One of the same name that is newer takes the place of its own.
-                    let newer = named.before.is_some_and(|(known, _)| named.said > known);
+                    let seq = |stamp: Option<Stamp>| stamp.map(|stamp| stamp.seq);
+                    let newer = named.before.is_some_and(|(known, _)| seq(named.said) > seq(known));
                     if told.kind == Kind::Handover && newer {
                         model.elements.remove(&named.name);
                     }
