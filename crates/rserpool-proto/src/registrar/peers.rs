@@ -15,7 +15,6 @@ use super::supervision::RoundTrip;
 use super::{Event, Ignored, Registrar, Timer};
 use crate::id::{AssociationId, ServerId};
 use crate::machine::{AttemptId, Channel, CloseReason, Locator, Output, TransportKind};
-use crate::planted::planted;
 use crate::time::{Duration, Instant};
 use crate::wire::capability::Capabilities;
 use crate::wire::enrp::Body;
@@ -305,7 +304,7 @@ impl Registrar {
         }
         for id in contacts {
             match peer {
-                Some(_) if lasted || planted!("dials-at-once") => self.dial(now, id),
+                Some(_) if lasted => self.dial(now, id),
                 // It has hung up without a word, or at once: it may do so again.
                 _ => self.redial_later(now, id),
             }
@@ -374,7 +373,6 @@ impl Registrar {
         let homes: Vec<_> = self.handlespace.homes().collect();
         for home in homes {
             if home != self.id
-                && !planted!("homes-unwatched")
                 && !self.peers.contains_key(&home)
                 && self.peers.len() < self.config.limits.peers
             {
