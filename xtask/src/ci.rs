@@ -6,8 +6,10 @@
 
 use crate::conformance;
 use crate::directions;
+use crate::lab;
 use crate::sim;
-use crate::steps::{Error, Steps, cargo, cargo_has};
+use crate::steps::{Error, Steps, cargo, cargo_has, root};
+use std::process::Command;
 
 /// Arguments of `cargo xtask ci`.
 #[derive(clap::Args)]
@@ -64,7 +66,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     let mut command = cargo(["clippy", "--locked"]);
     command.args(fuzz).args(["--", "-D", "warnings"]);
     steps.run("fuzz targets", command);
+    lab(&mut steps);
     Ok(steps.close())
+}
+
+/// The lab, where it can run. Whatever else uses the machine meanwhile may cost what is measured a half.
+fn lab(steps: &mut Steps) {
+    let name = "lab";
+    let program = match lab::make_ready().and_then(|()| {
+        std::env::current_exe().map_err(|error| format!("this program is not found: {error}"))
+    }) {
+        Ok(program) => program,
+        Err(why) => return steps.skip(name, &why),
+    };
+    let mut command = Command::new(program);
+    command.args(["lab", "--margin", "50"]).current_dir(root());
+    steps.run(name, command);
 }
 
 /// Licences and sources of all dependencies, where the tool for it is installed.

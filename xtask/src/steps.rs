@@ -152,6 +152,9 @@ impl Steps {
         }
         let word = if passed { "passed" } else { "failed" };
         println!("{:<22} {word:<8} {:>8.1}", "all", total.as_secs_f64());
+        for step in self.done.iter().filter(|step| step.outcome == Outcome::Skipped) {
+            println!("{} did not run: {}", step.name, step.note);
+        }
         passed
     }
 

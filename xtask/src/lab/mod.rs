@@ -16,10 +16,12 @@
 mod capture;
 mod log;
 mod needs;
+mod ready;
 mod report;
 mod scenario;
 
 use crate::steps::{Error, cargo, root};
+pub(crate) use ready::make_ready;
 use report::{Finding, Outcome, Report};
 use scenario::Scenario;
 use serde_json::Value;
@@ -188,9 +190,11 @@ fn play(scenario: &Scenario, programs: &Programs, core: usize, options: Options)
     let started = Instant::now();
     let room = root().join("target/lab").join(&scenario.name);
     let mut outcome = Outcome::default();
-    if let Err(error) = boot(scenario, programs, core, options, &room)
-        .and_then(|()| judge(scenario, &room, &mut outcome))
-    {
+    let booted = boot(scenario, programs, core, options, &room);
+    let judged = judge(scenario, &room, &mut outcome);
+    // A scenario that has failed has said so itself.
+    let stopped = outcome.findings.iter().any(|finding| finding.found == STOPPED);
+    for error in booted.err().filter(|_| stopped).into_iter().chain(judged.err()) {
         outcome.findings.push(Finding::miss("the lab itself", "works", error));
     }
     outcome.took = started.elapsed();
@@ -248,7 +252,7 @@ fn variable(name: &str, value: &Path) -> std::ffi::OsString {
 fn judge(scenario: &Scenario, room: &Path, outcome: &mut Outcome) -> Result<(), Error> {
     outcome.read(room)?;
     if !outcome.findings.iter().any(|finding| finding.what == LAST) {
-        outcome.findings.push(Finding::miss(LAST, "yes", "no: it was stopped"));
+        outcome.findings.push(Finding::miss(LAST, "yes", STOPPED));
     }
     capture::judge(room, &mut outcome.findings)?;
     log::judge(room, scenario, &mut outcome.findings)?;
@@ -257,6 +261,8 @@ fn judge(scenario: &Scenario, room: &Path, outcome: &mut Outcome) -> Result<(), 
 
 /// What every scenario finds last.
 const LAST: &str = "the scenario came to its end";
+/// What is found of one that has not.
+const STOPPED: &str = "no: it was stopped";
 
 /// The cores this task may run on.
 fn cores() -> Vec<usize> {
