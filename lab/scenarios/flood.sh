@@ -23,14 +23,13 @@ lab user u ask 10.0.0.11:3863 EchoPool --every 20
 say "2000 associations that say nothing"
 lab idle x1 crowd 10.0.0.11:3863 idle --count 2000
 need within 40 "are opened" told idle 'opened 2000'
-opened=$(now)
 say "200 more each second, closed at once"
 lab passing x2 crowd 10.0.0.11:3863 passing --rate 200 --seconds 5
-say "100 that ask for much and never read"
-lab deaf x3 crowd 10.0.0.11:3863 deaf --count 100 --pool Large
-within 30 "those that never read are aborted" told deaf 'left 0$'
 within 20 "those that pass by have passed" told passing 'passed [0-9]+ refused 0'
 within 25 "those that are idle are closed after their time" told idle 'left 0$'
+say "100 that ask for much and never read"
+lab deaf x3 crowd 10.0.0.11:3863 deaf --count 100 --pool Large
+within 30 "they are aborted" told deaf 'left 0$'
 stop user
 is "questions that failed meanwhile" 0 "$(tally user failed)"
 at_most "worst answer" 1500 "$(tally user worst_ms)" ms
