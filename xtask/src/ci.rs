@@ -70,7 +70,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     Ok(steps.close())
 }
 
-/// The lab, where it can run. Whatever else uses the machine meanwhile may cost what is measured a half.
+/// The lab, where it can run. Whatever else uses the machine meanwhile may cost what is measured a half,
+/// and one scenario or another a second try.
 fn lab(steps: &mut Steps) {
     let name = "lab";
     let program = match lab::make_ready().and_then(|()| {
@@ -80,7 +81,7 @@ fn lab(steps: &mut Steps) {
         Err(why) => return steps.skip(name, &why),
     };
     let mut command = Command::new(program);
-    command.args(["lab", "--margin", "50"]).current_dir(root());
+    command.args(["lab", "--margin", "50", "--retry"]).current_dir(root());
     steps.run(name, command);
 }
 

@@ -47,6 +47,9 @@ pub(crate) struct Arguments {
     /// meanwhile.
     #[arg(long, value_name = "PERCENT", default_value_t = 0)]
     margin: u32,
+    /// Play once more, alone, each scenario that has missed something; the second time counts.
+    #[arg(long)]
+    retry: bool,
     /// Print the scenarios, and do nothing.
     #[arg(long)]
     list: bool,
@@ -71,7 +74,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     let cores = cores();
     let report = Arc::new(Mutex::new(Report::default()));
     let (alone, beside): (Vec<Scenario>, Vec<Scenario>) =
-        chosen.into_iter().partition(|scenario| scenario.alone);
+        chosen.iter().cloned().partition(|scenario| scenario.alone);
     // The long ones first, so that they do not end alone.
     let mut queue = beside;
     queue.sort_by_key(|scenario| scenario.seconds);
@@ -93,6 +96,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
         let core = cores.last().copied().unwrap_or_default();
         let outcome = play(scenario, &programs, core, Options::of(arguments));
         lock(&report).add(scenario, outcome);
+    }
+    if arguments.retry {
+        let missed = lock(&report).missed();
+        for scenario in chosen.iter().filter(|scenario| missed.contains(&scenario.name)) {
+            let core = cores.last().copied().unwrap_or_default();
+            let outcome = play(scenario, &programs, core, Options::of(arguments));
+            lock(&report).replace(scenario, outcome);
+        }
     }
     lock(&report).close(started.elapsed())
 }

@@ -36,6 +36,10 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
+    fn misses(&self) -> usize {
+        self.findings.iter().filter(|finding| !finding.passed).count()
+    }
+
     /// Reads the findings and figures that a scenario has written down.
     pub(super) fn read(&mut self, room: &Path) -> Result<(), Error> {
         let findings = fs::read(room.join("findings")).unwrap_or_default();
@@ -76,6 +80,18 @@ impl Report {
         self.outcomes.push((scenario.name.clone(), outcome));
     }
 
+    /// The scenarios that have missed something.
+    pub(super) fn missed(&self) -> Vec<String> {
+        let missed = self.outcomes.iter().filter(|(_, outcome)| outcome.misses() > 0);
+        missed.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Takes the outcome of a scenario that was played again.
+    pub(super) fn replace(&mut self, scenario: &Scenario, outcome: Outcome) {
+        self.outcomes.retain(|(name, _)| *name != scenario.name);
+        self.add(scenario, outcome);
+    }
+
     /// Prints the tables and what was missed, leaves all of it as JSON, and says whether nothing was.
     pub(super) fn close(&mut self, took: Duration) -> Result<bool, Error> {
         self.outcomes.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -90,7 +106,7 @@ impl Report {
         println!("\n{:<14} {:>7} {:>7} {:>8}", "scenario", "checks", "missed", "seconds");
         let mut missed = 0;
         for (name, outcome) in &self.outcomes {
-            let misses = outcome.findings.iter().filter(|finding| !finding.passed).count();
+            let misses = outcome.misses();
             missed += misses;
             let (checks, seconds) = (outcome.findings.len(), outcome.took.as_secs_f64());
             println!("{name:<14} {checks:>7} {misses:>7} {seconds:>8.1}");
