@@ -1,6 +1,7 @@
 //! Flags that several commands share.
 
 use crate::failure::Failure;
+use crate::signals::Stop;
 use clap::{Args, ValueEnum};
 use rserpool::driver::{Announcements, Network, is_sctp_available};
 use rserpool::proto::machine::{InvalidLocator, Locator, TransportKind};
@@ -99,8 +100,13 @@ pub(crate) fn group(text: &str) -> Result<SocketAddr, String> {
 }
 
 impl RegistrarFlags {
-    /// The registrars of a scope; of the own one if none is given.
-    pub(crate) async fn of(&self, scope: Option<&ScopeName>) -> Result<Registrars, Failure> {
+    /// The registrars of a scope; of the own one if none is given. DNS may take its time: `stop` ends
+    /// that.
+    pub(crate) async fn of(
+        &self,
+        scope: Option<&ScopeName>,
+        stop: &Stop,
+    ) -> Result<Registrars, Failure> {
         let Some(scope) = scope else {
             return Ok(Registrars { locators: self.locators()?, network: self.network() });
         };
@@ -109,7 +115,12 @@ impl RegistrarFlags {
             scopes.entry(scope).or_default().push(registrar);
         }
         let dns = self.dns.map_or(Dns::System, Dns::Server);
-        let locators = Directory { scopes, dns }.registrars(scope).await.map_err(|error| {
+        let directory = Directory { scopes, dns };
+        let found = tokio::select! {
+            found = directory.registrars(scope) => found,
+            () = stop.requested() => return Err(Failure::interrupted()),
+        };
+        let locators = found.map_err(|error| {
             let next = match &error {
                 ScopeError::Dns { .. } => {
                     "say where a registrar is by --scope, or who knows by --dns"

@@ -44,10 +44,7 @@ Examples:
 
 impl Args {
     pub(crate) async fn run(self, stop: &Stop) -> Result<(), Failure> {
-        let registrars = tokio::select! {
-            registrars = self.registrars.of(self.pool.scope.as_ref()) => registrars?,
-            () = stop.requested() => return Err(Failure::interrupted()),
-        };
+        let registrars = self.registrars.of(self.pool.scope.as_ref(), stop).await?;
         let mut config = PoolUserConfig::new(registrars.locators);
         config.timers = UserTimers::preset(self.timers.timers.into());
         config.items = self.items;

@@ -25,6 +25,12 @@ impl Stop {
         Ok(Self(stop))
     }
 
+    /// Told by nobody.
+    #[cfg(test)]
+    pub(crate) fn never() -> Self {
+        Self(watch::channel(0).1)
+    }
+
     /// Comes back when the command is to stop in order, at once if it has been told already.
     pub(crate) async fn requested(&self) {
         self.told(1).await;

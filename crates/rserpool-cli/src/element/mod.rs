@@ -189,14 +189,10 @@ const SHORTEST_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Args {
     pub(crate) async fn run(self, stop: &Stop) -> Result<(), Failure> {
-        let plan = tokio::select! {
-            plan = self.plan() => plan?,
-            () = stop.requested() => return Err(Failure::interrupted()),
-        };
-        Adoption::new(plan).run(stop).await
+        Adoption::new(self.plan(stop).await?).run(stop).await
     }
 
-    async fn plan(self) -> Result<Plan, Failure> {
+    async fn plan(self, stop: &Stop) -> Result<Plan, Failure> {
         let service = self.service.service()?;
         let advertised = service.advertised(self.advertise)?;
         let check = self.health.check.unwrap_or(Check::Connect);
@@ -220,7 +216,7 @@ impl Args {
             if memberships.iter().any(|other: &Membership| other.pool == pool) {
                 return Err(Failure::usage(format!("pool {pool} is given twice")));
             }
-            let registrars = self.registrars.of(pool.scope.as_ref()).await?;
+            let registrars = self.registrars.of(pool.scope.as_ref(), stop).await?;
             let (handle, locators) = (pool.handle.clone(), registrars.locators);
             let mut element = PoolElementConfig::new(handle, advertised.transport(), locators);
             element.id = self.id.map(PeId);
@@ -260,7 +256,7 @@ mod tests {
         let cli = Cli::try_parse_from(words.split_whitespace()).map_err(|e| e.to_string())?;
         let Command::Element(args) = cli.command else { panic!("another command") };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(args.plan()).map_err(|failure| failure.message().to_owned())
+        runtime.block_on(args.plan(&Stop::never())).map_err(|failure| failure.message().to_owned())
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Args {
         let max_connections = enough_descriptors(self.max_connections, self.threads);
         let listener = listen(self.listen)?;
         let address = listener.local_addr().unwrap_or(self.listen);
-        let balance = self.balance().await?;
+        let balance = self.balance(stop).await?;
         let serve = Arc::new(Serve::new(
             self.pool.handle.clone(),
             Arc::clone(&balance),
@@ -138,7 +138,7 @@ impl Args {
 
 impl Args {
     /// Starts to keep the list of elements.
-    async fn balance(&self) -> Result<Arc<Balance>, Failure> {
+    async fn balance(&self, stop: &Stop) -> Result<Arc<Balance>, Failure> {
         let mut timers = UserTimers::preset(self.timers.timers.into());
         let times = Times {
             renew: timers.stale_cache_value,
@@ -147,7 +147,7 @@ impl Args {
         };
         // What is asked is asked of a registrar: the list kept here is all the cache there is.
         timers.stale_cache_value = Duration::ZERO;
-        let registrars = self.registrars.of(self.pool.scope.as_ref()).await?;
+        let registrars = self.registrars.of(self.pool.scope.as_ref(), stop).await?;
         let mut config = PoolUserConfig::new(registrars.locators);
         config.timers = timers;
         config.items = Some(u32::MAX);
