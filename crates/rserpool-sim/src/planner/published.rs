@@ -1,6 +1,5 @@
-//! Published utilisations: T. Dreibholz, E. P. Rathgeb, "An evaluation of the pool maintenance
-//! overhead in reliable server pooling systems" and its companion at the OMNeT++ workshop 2008,
-//! figure 5 (thesis 2007, experiment `wp1-hom-puToPERatio`), read from the figure to 0.01 points.
+//! Published utilisations: Dreibholz, OMNeT++ workshop 2008, figure 5 (thesis of 2007, experiment
+//! `wp1-hom-puToPERatio`), read from the figure to 0.01 points.
 
 /// Users for each server: the columns of [`TABLE`].
 pub const RATIOS: [usize; 9] = [1, 2, 3, 4, 5, 7, 10, 15, 20];
