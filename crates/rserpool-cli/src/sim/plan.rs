@@ -32,6 +32,7 @@ A file; everything but servers has a default:
   utilisation = [0.5, 0.7, 0.85]  # what is asked for of all capacity
   users = 100
   delay = \"1ms\"               # between any two hosts
+  noticed = \"10ms\"            # until a server that has failed is known to have
   warm_up = \"15m\"
   measured = \"2h\"
 
@@ -50,13 +51,11 @@ A file; everything but servers has a default:
   [failures]                    # of each server, again and again
   every = \"30m\"
   lasts = \"10s\"
-  noticed = \"10ms\"
 
   [[outage]]                    # two servers die at 85 % load: which policy holds?
   at = \"10m\"                  # from the end of the warm-up
   servers = 2
-  lasts = \"30m\"
-  noticed = \"10ms\"";
+  lasts = \"30m\"";
 
 impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
@@ -84,6 +83,7 @@ fn read(root: &mut Section<'_>) -> Vec<Point> {
         root.take(key, config::duration).map_or(default, |time| time.as_secs_f64())
     };
     let delay = seconds(root, "delay", 0.0);
+    let noticed = seconds(root, "noticed", 0.01);
     let retry = seconds(root, "retry", 0.2);
     let warm_up = seconds(root, "warm_up", 15.0 * 60.0);
     let measured = seconds(root, "measured", 120.0 * 60.0);
@@ -107,13 +107,12 @@ fn read(root: &mut Section<'_>) -> Vec<Point> {
     root.section("failures", |section| {
         let [mtbf, mttr] = [("every", 3600.0), ("lasts", 10.0)]
             .map(|(key, default)| seconds(section, key, default));
-        failures = Some(Failures { mtbf, mttr, noticed: seconds(section, "noticed", 0.01) });
+        failures = Some(Failures { mtbf, mttr });
     });
     let outages = root.sections("outage", |section| Outage {
         at: seconds(section, "at", 0.0),
         servers: section.take("servers", config::count::<u32>).unwrap_or(1) as usize,
         lasts: seconds(section, "lasts", 60.0),
-        noticed: seconds(section, "noticed", 0.01),
     });
     let mut points = Vec::new();
     for (name, chooser) in choosers {
@@ -128,6 +127,7 @@ fn read(root: &mut Section<'_>) -> Vec<Point> {
                 delay,
                 failures,
                 outages: outages.clone(),
+                noticed,
                 retry,
                 warm_up,
                 measured,

@@ -3,6 +3,7 @@
 use super::show::{Played, ShowFlags};
 use crate::failure::Failure;
 use crate::output;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use rserpool_sim::planner::published::tolerance;
 use rserpool_sim::planner::study::Study;
 
@@ -16,25 +17,22 @@ use rserpool_sim::planner::study::Study;
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Which question
-    #[arg(value_name = "STUDY", value_enum, default_value_t)]
-    study: Name,
+    #[arg(value_name = "STUDY", value_parser = studies(), default_value = "published")]
+    study: Study,
     #[command(flatten)]
     show: ShowFlags,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Name {
-    /// The published grid: least used, round robin and random with 1 to 20 users for each server
-    #[default]
-    Published,
-    /// Delays of 0 to 500 ms between any two hosts
-    Delays,
-    /// A third of the servers up to ten times as fast as the others
-    Uneven,
-    /// Servers that fail every 5 to 100 request times, 90 % of the capacity asked for
-    Failures,
-    /// 1 to 100 proxies that know nothing of each other, beside a registrar
-    Proxies,
+/// Reads the name of a study.
+fn studies() -> impl TypedValueParser<Value = Study> {
+    let values = Study::ALL.map(|study| {
+        let (name, help) = study.words();
+        PossibleValue::new(name).help(help)
+    });
+    PossibleValuesParser::new(values).map(|given| {
+        let named = Study::ALL.into_iter().find(|study| study.words().0 == given);
+        named.unwrap_or_default()
+    })
 }
 
 const EXAMPLES: &str = "\
@@ -51,13 +49,7 @@ const ENOUGH: u64 = 24;
 
 impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let study = match self.study {
-            Name::Published => Study::Published,
-            Name::Delays => Study::Delays,
-            Name::Uneven => Study::Uneven,
-            Name::Failures => Study::Failures,
-            Name::Proxies => Study::Proxies,
-        };
+        let study = self.study;
         let played = self.show.play(study.points(), study.axis())?;
         if self.show.seeds >= ENOUGH { judge(&played) } else { Ok(()) }
     }

@@ -1,6 +1,6 @@
 //! One run of a scenario: events in the order of their times.
 
-use super::{Chooser, Failures, Figures, InvalidScenario, Scenario, Sizes};
+use super::{Chooser, Failures, Figures, InvalidScenario, MOST_WAITING, Scenario, Sizes};
 use crate::rng::Random;
 use rserpool_proto::handlespace::{Handlespace, HandlespaceConfig, Slot};
 use rserpool_proto::id::{PeId, PoolHandle, ServerId};
@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 /// Plays a scenario; the same seed gives the same figures.
 ///
 /// # Errors
-/// [`InvalidScenario`].
+/// [`InvalidScenario`]; also if more than [`MOST_WAITING`] requests come to wait.
 pub fn run(scenario: &Scenario, seed: u64) -> Result<Figures, InvalidScenario> {
     scenario.check()?;
     let choice = match scenario.chooser {
@@ -42,6 +42,7 @@ pub fn run(scenario: &Scenario, seed: u64) -> Result<Figures, InvalidScenario> {
         choice,
         servers: vec![Server::default(); scenario.servers.len()],
         users: vec![User::default(); scenario.users],
+        waiting: 0,
         sums: Sums::default(),
     };
     engine.start();
@@ -51,6 +52,11 @@ pub fn run(scenario: &Scenario, seed: u64) -> Result<Figures, InvalidScenario> {
         }
         engine.now = at;
         engine.on(event);
+        if engine.waiting > MOST_WAITING {
+            let why =
+                format!("{MOST_WAITING} requests wait: the servers cannot do what is asked for");
+            return Err(InvalidScenario { field: "interval", why });
+        }
     }
     Ok(engine.figures())
 }
@@ -194,6 +200,8 @@ struct Engine<'a> {
     choice: Choice,
     servers: Vec<Server>,
     users: Vec<User>,
+    /// Requests of all users, those under way as well.
+    waiting: usize,
     sums: Sums,
 }
 
@@ -225,6 +233,7 @@ impl Engine<'_> {
                 self.after(next, Event::Request { user });
                 let size = self.size();
                 self.users[user].queue.push_back((self.now, size));
+                self.waiting += 1;
                 if self.users[user].queue.len() == 1 {
                     self.on(Event::Ask { user });
                 }
@@ -272,7 +281,7 @@ impl Engine<'_> {
         self.advance(server);
         let entry = &mut self.servers[server];
         if entry.down {
-            self.after(self.noticed_within(), Event::Lost { user, server });
+            self.after(self.scenario.noticed, Event::Lost { user, server });
             return;
         }
         if entry.requests.len() >= self.scenario.servers[server].requests {
@@ -291,6 +300,7 @@ impl Engine<'_> {
         self.changed(server);
         self.over(user, server);
         let Some((queued, size)) = self.users[user].queue.pop_front() else { return };
+        self.waiting -= 1;
         let done = self.now + self.scenario.delay;
         if self.now >= self.scenario.warm_up {
             self.sums.add(size, done - queued);
@@ -306,7 +316,7 @@ impl Engine<'_> {
         if !entry.down {
             entry.down = true;
             entry.change += 1;
-            let (change, noticed) = (entry.change, self.noticed_within());
+            let (change, noticed) = (entry.change, self.scenario.noticed);
             let requests = std::mem::take(&mut self.servers[server].requests);
             self.after(noticed, Event::Noticed { server, change });
             for Reverse((_, user)) in requests.into_sorted_vec() {
@@ -334,12 +344,6 @@ impl Engine<'_> {
             let next = self.exponential(mtbf);
             self.after(next, Event::Fail { server, again: true });
         }
-    }
-
-    fn noticed_within(&self) -> f64 {
-        let of_outages = self.scenario.outages.iter().map(|outage| outage.noticed);
-        let of_failures = self.scenario.failures.iter().map(|failures| failures.noticed);
-        of_outages.chain(of_failures).fold(0.0, f64::max)
     }
 
     fn choose(&mut self, user: usize) -> Option<usize> {

@@ -43,6 +43,8 @@ pub struct Scenario {
     pub failures: Option<Failures>,
     /// Servers that fail at a given time.
     pub outages: Vec<Outage>,
+    /// Time until the registrar, and the users of a server, know that it has failed.
+    pub noticed: f64,
     /// Longest time that a user waits before it tries again: drawn evenly from zero to it.
     pub retry: f64,
     /// Time before anything is measured.
@@ -89,8 +91,6 @@ pub struct Failures {
     pub mtbf: f64,
     /// Mean time until it is back.
     pub mttr: f64,
-    /// Time until the registrar knows, and users of the server know.
-    pub noticed: f64,
 }
 
 /// Servers that fail once.
@@ -102,8 +102,6 @@ pub struct Outage {
     pub servers: usize,
     /// For how long.
     pub lasts: f64,
-    /// Time until the registrar and users know.
-    pub noticed: f64,
 }
 
 /// What one run has shown.
@@ -136,6 +134,9 @@ pub struct InvalidScenario {
 
 /// Most servers, and most users, of a scenario.
 pub const MOST: usize = 100_000;
+/// Most requests that may wait at all users together: where more than the servers can do is asked
+/// for, they only ever grow.
+pub const MOST_WAITING: usize = 10_000_000;
 
 impl Scenario {
     /// The pool of the published figures: ten servers of a million calculations a second and 100
@@ -153,6 +154,7 @@ impl Scenario {
             delay: 0.0,
             failures: None,
             outages: Vec::new(),
+            noticed: 0.01,
             retry: 0.2,
             warm_up: 15.0 * 60.0,
             measured: 120.0 * 60.0,
@@ -189,19 +191,16 @@ impl Scenario {
         if !positive(self.size) || !positive(self.interval) || !positive(self.measured) {
             return invalid("size", "size, interval and the time measured must be above zero");
         }
-        if ![self.delay, self.retry, self.warm_up].into_iter().all(time) {
-            return invalid("delay", "delay, retry and warm-up must not be below zero");
+        if ![self.delay, self.noticed, self.retry, self.warm_up].into_iter().all(time) {
+            return invalid("delay", "delay, noticed, retry and warm-up must not be below zero");
         }
-        if let Some(Failures { mtbf, mttr, noticed }) = self.failures
-            && !(positive(mtbf) && positive(mttr) && time(noticed))
+        if let Some(Failures { mtbf, mttr }) = self.failures
+            && !(positive(mtbf) && positive(mttr))
         {
             return invalid("failures", "mtbf and mttr must be above zero");
         }
         if self.outages.iter().any(|outage| {
-            outage.servers > self.servers.len()
-                || !time(outage.at)
-                || !positive(outage.lasts)
-                || !time(outage.noticed)
+            outage.servers > self.servers.len() || !time(outage.at) || !positive(outage.lasts)
         }) {
             return invalid("outages", "more servers than there are, or a time below zero");
         }

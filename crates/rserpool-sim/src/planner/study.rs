@@ -19,6 +19,34 @@ pub enum Study {
     Proxies,
 }
 
+impl Study {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Published, Self::Delays, Self::Uneven, Self::Failures, Self::Proxies];
+
+    /// Its name on the command line, and what it asks, in one line.
+    pub fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Published => (
+                "published",
+                "The published grid: least used, round robin and random with 1 to 20 users for \
+                 each server",
+            ),
+            Self::Delays => ("delays", "Delays of 0 to 500 ms between any two hosts"),
+            Self::Uneven => {
+                ("uneven", "A third of the servers up to ten times as fast as the others")
+            }
+            Self::Failures => (
+                "failures",
+                "Servers that fail every 5 to 100 request times, 90 % of the capacity asked for",
+            ),
+            Self::Proxies => {
+                ("proxies", "1 to 100 proxies that know nothing of each other, beside a registrar")
+            }
+        }
+    }
+}
+
 /// One point of a study.
 #[derive(Clone, Debug)]
 pub struct Point {
@@ -139,7 +167,7 @@ fn failures() -> Vec<Point> {
             let mut scenario = base(policy, 1.0);
             scenario.ask_for(0.9);
             // Processes that are started again soon: what is lost is what they were working on.
-            scenario.failures = Some(Failures { mtbf: between, mttr: 0.1, noticed: 0.01 });
+            scenario.failures = Some(Failures { mtbf: between, mttr: 0.1 });
             points.push(point("90 % of the capacity asked for".into(), policy, between, scenario));
         }
     }

@@ -2,8 +2,8 @@
 
 use super::{Figures, InvalidScenario, Scenario, run};
 use std::ops::Range;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// Plays each scenario with each seed; gives the figures of each scenario in the order of the seeds.
@@ -11,39 +11,37 @@ use std::thread;
 /// `progress` is called with the number of runs that are done, and of all.
 ///
 /// # Errors
-/// [`InvalidScenario`], before anything is played.
+/// The first [`InvalidScenario`]; what is wrong from the start is found before anything is played.
 pub fn sweep(
     scenarios: &[Scenario],
     seeds: Range<u64>,
     progress: impl Fn(usize, usize) + Sync,
 ) -> Result<Vec<Vec<Figures>>, InvalidScenario> {
     scenarios.iter().try_for_each(Scenario::check)?;
-    let per_scenario = usize::try_from(seeds.end.saturating_sub(seeds.start)).unwrap_or(usize::MAX);
-    let all = scenarios.len().saturating_mul(per_scenario);
-    let results = Mutex::new(vec![vec![Figures::default(); per_scenario]; scenarios.len()]);
+    let runs: Vec<(&Scenario, u64)> = scenarios
+        .iter()
+        .flat_map(|scenario| seeds.clone().map(move |seed| (scenario, seed)))
+        .collect();
+    let results = Mutex::new(vec![Ok(Figures::default()); runs.len()]);
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(all);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= all {
-                        return;
-                    }
-                    let (place, turn) = (number / per_scenario, number % per_scenario);
-                    let seed = seeds.start + turn as u64;
-                    // It has been checked.
-                    let figures = run(&scenarios[place], seed).unwrap_or_default();
-                    if let Ok(mut results) = results.lock() {
-                        results[place][turn] = figures;
-                    }
-                    progress(done.fetch_add(1, Ordering::Relaxed) + 1, all);
+                    let Some((scenario, seed)) = runs.get(number) else { return };
+                    let figures = run(scenario, *seed);
+                    results.lock().unwrap_or_else(PoisonError::into_inner)[number] = figures;
+                    progress(done.fetch_add(1, Ordering::Relaxed) + 1, runs.len());
                 }
             });
         }
     });
-    Ok(results.into_inner().unwrap_or_default())
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let figures: Vec<Figures> = results.into_iter().collect::<Result<_, _>>()?;
+    let per_scenario = (runs.len() / scenarios.len().max(1)).max(1);
+    Ok(figures.chunks(per_scenario).map(<[Figures]>::to_vec).collect())
 }
 
 /// A mean of several runs, and how well it is known.
