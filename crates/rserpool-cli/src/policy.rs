@@ -13,7 +13,8 @@ use std::fmt;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Policy")]
 pub(crate) struct PolicyFlags {
-    /// How the pool picks its elements (RFC 5356); all elements of a pool have the same policy
+    /// How the pool picks its elements (RFC 5356, and rsplib's own); all elements of a pool have the
+    /// same policy
     #[arg(long, value_name = "NAME", default_value = "round-robin", value_parser = names())]
     policy: String,
     /// Capacity relative to the other elements of the pool; 0 is never picked
@@ -28,6 +29,15 @@ pub(crate) struct PolicyFlags {
     /// How much its load counts as grown each time it is picked: 0% to 100%
     #[arg(long, value_name = "SHARE", value_parser = units::parse_share)]
     degradation: Option<u32>,
+    /// How much a millisecond of distance adds to its load: 0% to 100%
+    #[arg(long, value_name = "SHARE", value_parser = units::parse_share)]
+    load_dpf: Option<u32>,
+    /// How much a millisecond of distance takes from its weight
+    #[arg(long, value_name = "N")]
+    weight_dpf: Option<u32>,
+    /// How far it is from the registrar, in milliseconds there and back [default: as measured]
+    #[arg(long, value_name = "MS")]
+    distance: Option<u32>,
 }
 
 fn names() -> PossibleValuesParser {
@@ -44,6 +54,9 @@ impl PolicyFlags {
             ("priority", self.priority),
             ("load", self.load),
             ("degradation", self.degradation),
+            ("load-dpf", self.load_dpf),
+            ("weight-dpf", self.weight_dpf),
+            ("distance", self.distance),
         ];
         let given: Vec<(&str, u32)> =
             words.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
@@ -82,7 +95,9 @@ impl fmt::Display for View {
         f.write_str(&self.name)?;
         for (name, value) in &self.values {
             match *name {
-                "load" | "degradation" => write!(f, " {name}={}", units::share(*value))?,
+                "load" | "degradation" | "load-dpf" => {
+                    write!(f, " {name}={}", units::share(*value))?
+                }
                 _ => write!(f, " {name}={value}")?,
             }
         }
@@ -120,6 +135,10 @@ mod tests {
         );
         assert_eq!(shown("--policy least-used --load 25%").unwrap(), "least-used load=25%");
         assert_eq!(shown("--policy least-used").unwrap(), "least-used load=0%");
+        assert_eq!(
+            shown("--policy least-used-dpf --load 25% --load-dpf 1% --distance 40").unwrap(),
+            "least-used-dpf distance=40 load=25% load-dpf=1%"
+        );
     }
 
     #[test]

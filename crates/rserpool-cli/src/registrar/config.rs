@@ -24,11 +24,21 @@
 //! [compat]
 //! life_unit = "milliseconds"         # of elements without our extensions; or seconds
 //! registered_addresses = "association"  # over SCTP; or any
+//!
+//! [distance]                         # for policies with a word `distance`, such as least-used-dpf
+//! location = "berlin"                # of this registrar
+//! [distance.hosts]                   # where elements are, or how far; others: as they say or answer
+//! "10.1.0.0/16" = "berlin"
+//! "10.2.0.0/16" = "paris"
+//! "10.2.0.7" = "40ms"
+//! [distance.from.berlin]             # both ways
+//! paris = "9ms"
 //! ```
 //!
 //! One process serves several scopes by a `[[scope]]` for each, with a name and with keys as above;
 //! only the log is of all.
 
+use super::distance;
 use crate::args::group;
 use crate::config::{self, Problem, Section};
 use crate::logging::{self, LogFormat};
@@ -197,6 +207,9 @@ fn machine(section: &mut Section<'_>, machine: &mut RegistrarConfig, preset: Opt
         section.set("max_elements_per_pool", &mut space.max_elements_per_pool, config::count);
         section.set("max_handle_len", &mut space.max_handle_len, config::count);
         section.set("max_tombstones", &mut space.max_tombstones, config::count);
+    });
+    section.section("distance", |section| {
+        machine.limits.handlespace.distances = distance::read(section);
     });
     section.section("compat", |section| {
         let compat = &mut machine.compat;

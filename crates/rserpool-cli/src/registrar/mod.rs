@@ -1,6 +1,7 @@
 //! Keeps the pools: `rserpool registrar`.
 
 mod config;
+mod distance;
 mod drain;
 
 use crate::args::{AnnounceFlags, Timers, group, no_sctp};

@@ -124,8 +124,16 @@ impl Model<'_> {
 }
 
 /// Policies whose answers are in the order of a key.
-const ORDERED: [&str; 4] =
-    ["priority", "least-used", "least-used-degradation", "priority-least-used"];
+const ORDERED: [&str; 8] = [
+    "priority",
+    "least-used",
+    "least-used-degradation",
+    "priority-least-used",
+    "priority-least-used-degradation",
+    "least-used-dpf",
+    "least-used-degradation-dpf",
+    "most-used",
+];
 
 impl Element {
     fn word(&self, position: usize) -> u32 {
@@ -135,20 +143,28 @@ impl Element {
     /// RFC 5356 §3.2: an element of weight 0 serves nobody.
     fn usable(&self, policy: &str) -> bool {
         match policy {
-            "weighted-round-robin" | "weighted-random" => self.word(0) > 0,
+            "weighted-round-robin" | "weighted-random" | "weighted-random-dpf" => self.word(0) > 0,
             // §5.4.2: its weight is what is left of 0xffffffff.
-            "randomized-least-used" => self.word(0) < u32::MAX,
+            name if name.starts_with("randomized-") => self.word(0) < u32::MAX,
             _ => true,
         }
     }
 
     /// What the best has least of.
     fn key(&self, policy: &str) -> u128 {
-        let (first, second) = (u128::from(self.word(0)), u128::from(self.word(1)));
+        let [first, second, third, fourth] = [0, 1, 2, 3].map(|word| u128::from(self.word(word)));
+        let selected = u128::from(self.selected);
+        // Keys have 64 bits: what is farther than that is as far.
+        let far = |penalty: u128, distance: u128| (penalty * distance).min(u64::MAX as u128 / 2);
         match policy {
             "priority" => u128::from(u32::MAX) - first,
             "priority-least-used" => first + second,
-            "least-used-degradation" => first + u128::from(self.selected) * second,
+            "least-used-degradation" => first + selected * second,
+            "priority-least-used-degradation" => first + (selected + 1) * second,
+            "least-used-dpf" => first + far(second, third),
+            "least-used-degradation-dpf" => first + selected * second + far(third, fourth),
+            "most-used" if first == u128::from(u32::MAX) => u128::MAX,
+            "most-used" => u128::from(u32::MAX) - first,
             _ => first,
         }
     }

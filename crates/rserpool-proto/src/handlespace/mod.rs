@@ -17,6 +17,7 @@
 
 mod change;
 mod check;
+mod distance;
 mod element;
 mod leases;
 #[cfg(test)]
@@ -31,6 +32,7 @@ mod tests;
 mod tombstones;
 
 pub use change::{Change, ChangeKind};
+pub use distance::{Distances, Network};
 pub use element::{Element, Slot};
 pub use pool::Pool;
 pub use registration::RegistrationError;
@@ -66,8 +68,10 @@ pub struct HandlespaceConfig {
     /// max_time_no_response with the default timers: whoever has not heard by then is being
     /// audited anyway.
     pub tombstone_life: Duration,
-    /// The policies known. Defaults to those of RFC 5356.
+    /// The policies known. Defaults to [`PolicyTable::builtin`].
     pub policies: PolicyTable,
+    /// How far hosts are; what elements say of themselves counts where nothing is said here.
+    pub distances: Distances,
 }
 
 impl Default for HandlespaceConfig {
@@ -80,6 +84,7 @@ impl Default for HandlespaceConfig {
             max_tombstones: 65_536,
             tombstone_life: Duration::from_millis(1_900),
             policies: PolicyTable::default(),
+            distances: Distances::default(),
         }
     }
 }
@@ -201,7 +206,9 @@ impl Handlespace {
         if element.suspect() != suspect {
             element.set_suspect(suspect);
             let pool = self.pools.get_mut(element.pool);
-            pool.set_suspect(&self.config.policies, element.seat, element.words(), suspect);
+            let mut room = [0; 4];
+            let words = self.config.distances.words(pool, element, &mut room);
+            pool.set_suspect(&self.config.policies, element.seat, words, suspect);
         }
     }
 

@@ -204,7 +204,7 @@ struct Say {
     transport: u8,
 }
 
-const POLICIES: [u32; 4] = [4, 0x4000_0001, 1, 0xb000_1001];
+const POLICIES: [u32; 4] = [4, 0x4000_0001, 1, 0xb000_9001];
 
 fn wire(id: u32, say: &Say) -> PoolElement {
     let address = SocketAddr::new(IpAddr::from([10, 0, 0, id as u8]), 80);

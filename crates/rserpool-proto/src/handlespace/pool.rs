@@ -5,7 +5,7 @@ use super::shape::{Kind, Shape, Shapes};
 use super::sums::{handle_key, handle_words};
 use crate::id::{PeId, PoolHandle};
 use crate::planted::planted;
-use crate::policy::{Dice, Policy, PolicyNumber, PolicyParameter, PolicyTable, Seat};
+use crate::policy::{Dice, Policy, PolicyKind, PolicyNumber, PolicyParameter, PolicyTable, Seat};
 use crate::wire::transport::{Transport, TransportUse};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -32,6 +32,8 @@ pub struct Pool {
     pub(super) shapes: Shapes,
     /// How many words its policy has, if it is known.
     policy_words: Option<usize>,
+    /// Which of them is the distance.
+    pub(super) distance_word: Option<u8>,
     /// Orders all elements but the suspect ones.
     policy: Box<dyn Policy>,
     /// Orders the suspect ones, while there are any.
@@ -98,13 +100,15 @@ impl Pool {
     }
 
     pub(super) fn new(handle: PoolHandle, shape: Shape, policies: &PolicyTable) -> Self {
+        let kind = policies.by_number(shape.policy);
         Self {
             words: handle_words(&handle),
             key: handle_key(&handle),
             handle,
             shape,
             shapes: None,
-            policy_words: policies.by_number(shape.policy).map(|kind| kind.words.len()),
+            policy_words: kind.map(|kind| kind.words.len()),
+            distance_word: kind.and_then(PolicyKind::distance_word),
             policy: (policies.answering(shape.policy).create)(),
             suspects: None,
             ids: BTreeMap::new(),
@@ -184,26 +188,24 @@ impl Pool {
         }
     }
 
-    /// Takes another shape, and orders the elements, given with their words and whether they are
-    /// suspect, by its policy.
-    pub(super) fn reshape<'a>(
-        &mut self,
-        shape: Shape,
-        policies: &PolicyTable,
-        elements: impl Iterator<Item = (Seat, &'a [u32], bool)>,
-    ) {
+    /// Takes another shape, whose policy orders nobody yet: see [`Pool::seat`].
+    pub(super) fn reshape(&mut self, shape: Shape, policies: &PolicyTable) {
         self.shape = shape;
-        self.policy_words = policies.by_number(shape.policy).map(|kind| kind.words.len());
+        let kind = policies.by_number(shape.policy);
+        self.policy_words = kind.map(|kind| kind.words.len());
+        self.distance_word = kind.and_then(PolicyKind::distance_word);
         let create = policies.answering(shape.policy).create;
         self.policy = create();
         if let Some(suspects) = &mut self.suspects {
             suspects.policy = create();
         }
-        for (seat, words, suspect) in elements {
-            match &mut self.suspects {
-                Some(suspects) if suspect => suspects.policy.insert(seat, words),
-                _ => self.policy.insert(seat, words),
-            }
+    }
+
+    /// Gives an element that has a seat a place in the order of a new policy.
+    pub(super) fn seat(&mut self, seat: Seat, words: &[u32], suspect: bool) {
+        match &mut self.suspects {
+            Some(suspects) if suspect => suspects.policy.insert(seat, words),
+            _ => self.policy.insert(seat, words),
         }
     }
 

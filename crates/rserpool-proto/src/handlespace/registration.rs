@@ -247,7 +247,9 @@ impl Handlespace {
         let (id, home, digest) = (element.id(), element.home(), element.digest);
         let slot = self.elements.insert(element);
         let element = self.elements.get_mut(slot).expect("it has just been inserted");
-        element.seat = pool.insert(id, slot, element.words());
+        let mut room = [0; 4];
+        let words = self.config.distances.words(pool, element, &mut room);
+        element.seat = pool.insert(id, slot, words);
         pool.count_shape(Shape::of(element));
         let words = pool.words + sums::id_words(id);
         let handle = pool.handle().clone();
@@ -278,7 +280,9 @@ impl Handlespace {
         let visible = element.replace(wire, until);
         let home = element.home();
         let pool = self.pools.get_mut(index);
-        pool.update(element.seat, element.words(), element.suspect());
+        let mut room = [0; 4];
+        let words = self.config.distances.words(pool, element, &mut room);
+        pool.update(element.seat, words, element.suspect());
         let after = Shape::of(element);
         if before != after {
             pool.uncount_shape(before);

@@ -121,9 +121,12 @@ impl Handlespace {
         if shape == pool.shape {
             return;
         }
-        let elements: Vec<_> =
-            pool.slots_after(None).filter_map(|slot| self.elements.get(slot)).collect();
-        let seated = elements.iter().map(|known| (known.seat, known.words(), known.suspect()));
-        pool.reshape(shape, &self.config.policies, seated);
+        pool.reshape(shape, &self.config.policies);
+        let slots: Vec<_> = pool.slots_after(None).collect();
+        for known in slots.into_iter().filter_map(|slot| self.elements.get(slot)) {
+            let mut room = [0; 4];
+            let words = self.config.distances.words(pool, known, &mut room);
+            pool.seat(known.seat, words, known.suspect());
+        }
     }
 }

@@ -210,7 +210,7 @@ fn limits_are_answered_with_lack_of_resources_and_do_not_stop_renewals() {
 fn an_unknown_policy_is_kept_as_bytes_and_answered_as_round_robin() {
     // RFC 5356 §4.1.1
     let mut space = space();
-    let number = PolicyNumber(0xb000_1001);
+    let number = PolicyNumber(0xb000_9001);
     for id in 1..=3 {
         let data = PolicyData::Bytes([id as u8; 30].into());
         register(
@@ -507,4 +507,30 @@ fn an_element_that_disagrees_with_the_pool_is_taken_from_a_peer() {
     assert!(matches!(add(&mut space, OTHER, odd.clone()), Update::Applied(_)));
     assert_eq!(resolve(&mut space, at(0), "p", 2).unwrap(), [2, 1]);
     assert_eq!(space.element(b"p", PeId(2)).unwrap().to_wire(), odd);
+}
+
+#[test]
+fn a_distance_known_here_orders_an_element_in_place_of_its_own_word() {
+    let network = |last, distance| Network { address: address(last), prefix: 32, distance };
+    let distances = Distances::new([network(1, 50), network(2, 0)]);
+    let mut space =
+        Handlespace::new(HandlespaceConfig { distances, ..HandlespaceConfig::default() }, [9; 32]);
+    let far = |id, distance| {
+        let mut element = element(id, 0);
+        element.policy = PolicyParameter::new(PolicyNumber(0xb000_2002), &[0, 1, distance]);
+        element
+    };
+    register(&mut space, "p", far(1, 0));
+    register(&mut space, "p", far(2, 99));
+    register(&mut space, "p", far(3, 20));
+    assert_eq!(resolve(&mut space, at(1), "p", 3), Some(vec![2, 3, 1]));
+    register(&mut space, "p", far(1, 0));
+    let slot = space.slot(b"p", PeId(2)).unwrap();
+    space.set_suspect(slot, true);
+    assert_eq!(resolve(&mut space, at(1), "p", 3), Some(vec![3, 1, 2]));
+    space.set_suspect(slot, false);
+    assert_eq!(resolve(&mut space, at(1), "p", 3), Some(vec![2, 3, 1]));
+    // What others are told is what the element has said.
+    assert_eq!(space.element(b"p", PeId(2)).unwrap().words(), [0, 1, 99]);
+    space.check();
 }

@@ -142,6 +142,85 @@ fn randomized_least_used_answers_are_as_likely_as_the_load_left() {
 }
 
 #[test]
+fn randomized_priority_least_used_answers_are_as_likely_as_the_load_left_after_one_more() {
+    // 10^6 draws; an element that one more user fills may still come, a full one may not.
+    let words: [&[u32]; 4] =
+        [&[0, 1 << 31], &[1 << 31, 1 << 30], &[3 << 30, u32::MAX], &[u32::MAX, 0]];
+    let (mut policy, mut dice) = (pool("randomized-priority-least-used", &words), dice());
+    let mut counts = [0u32; 4];
+    for _ in 0..1_000_000 {
+        counts[select(&mut policy, &mut dice, 1)[0] as usize] += 1;
+    }
+    assert!(agrees(&counts[..2], &[666_667.0, 333_333.0]), "{counts:?}");
+    assert_eq!(counts[3], 0);
+}
+
+#[test]
+fn distance_takes_from_the_weight_what_its_penalty_says() {
+    // 100 - 2 * 30 = 40, 100 - 0, 20 - 5 * 100 but at least 1, and 0 stays 0.
+    let words: [&[u32]; 4] = [&[100, 2, 30], &[100, 2, 0], &[20, 5, 100], &[0, 0, 0]];
+    let (mut policy, mut dice) = (pool("weighted-random-dpf", &words), dice());
+    let mut counts = [0u32; 4];
+    for _ in 0..141_000 {
+        counts[select(&mut policy, &mut dice, 1)[0] as usize] += 1;
+    }
+    assert!(agrees(&counts, &[40_000.0, 100_000.0, 1_000.0, 0.0]), "{counts:?}");
+}
+
+#[test]
+fn randomized_degradation_takes_from_the_load_left_until_a_re_registration() {
+    for (name, second) in [
+        ("randomized-least-used-degradation", 1.0),
+        ("randomized-priority-least-used-degradation", 0.5),
+    ] {
+        // The chance that the element selected first comes first again: its load left has shrunk.
+        let (mut again, rounds) = (0u32, 100_000);
+        let half = u32::MAX / 2;
+        let (mut policy, mut dice) = (pool(name, &[[0, half], [0, half]]), dice());
+        for _ in 0..rounds {
+            policy.update(Seat(0), &[0, half]);
+            policy.update(Seat(1), &[0, half]);
+            let first = select(&mut policy, &mut dice, 1);
+            again += u32::from(select(&mut policy, &mut dice, 1) == first);
+        }
+        // Left: 1/2 of 1 against 1, and nothing of 1/2 against 1/2.
+        let chance = if second == 1.0 { 1.0 / 3.0 } else { 0.0 };
+        let expected = [f64::from(rounds) * chance, f64::from(rounds) * (1.0 - chance)];
+        assert!(again < 5 || agrees(&[again, rounds - again], &expected), "{name}: {again}");
+    }
+}
+
+#[test]
+fn a_pool_that_has_degraded_all_the_way_still_answers() {
+    let name = "randomized-least-used-degradation";
+    let (mut policy, mut dice) = (pool(name, &[[0, u32::MAX], [7, u32::MAX]]), dice());
+    for _ in 0..10 {
+        assert_eq!(select(&mut policy, &mut dice, 5).len(), 2);
+    }
+    policy.check();
+}
+
+#[test]
+fn most_used_fills_one_element_after_the_other() {
+    // RFC 3237 §2.10 names it; a full element comes last.
+    let (mut policy, mut dice) = (pool("most-used", &[[10], [70], [u32::MAX], [0]]), dice());
+    assert_eq!(select(&mut policy, &mut dice, 4), [1, 0, 3, 2]);
+    policy.update(Seat(1), &[u32::MAX]);
+    assert_eq!(select(&mut policy, &mut dice, 2), [0, 3]);
+}
+
+#[test]
+fn distance_adds_its_penalty_to_the_load() {
+    let words: [&[u32]; 3] = [&[10, 2, 30], &[50, 2, 0], &[0, u32::MAX, u32::MAX]];
+    let (mut policy, mut dice) = (pool("least-used-dpf", &words), dice());
+    assert_eq!(select(&mut policy, &mut dice, 3), [1, 0, 2]);
+    let words: [&[u32]; 2] = [&[0, 5, 1, 11], &[10, 5, 0, 0]];
+    let (mut policy, mut dice) = (pool("least-used-degradation-dpf", &words), dice);
+    let mut one = || select(&mut policy, &mut dice, 1)[0];
+    assert_eq!([one(), one(), one(), one()], [1, 0, 1, 0]);
+}
+
+#[test]
 fn the_second_of_a_weighted_answer_is_drawn_among_the_others() {
     // RFC 5356 §4.4.2; one weight outweighs the rest, so that the first must be taken out.
     let weights = [8.0, 1.0, 2.0, 3.0];
@@ -248,15 +327,15 @@ fn words_that_are_missing_have_their_defaults() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Insert(u32, [u32; 2]),
-    Update(u32, [u32; 2]),
+    Insert(u32, [u32; 4]),
+    Update(u32, [u32; 4]),
     Remove(u32),
     Select(usize),
 }
 
-fn words() -> impl Strategy<Value = [u32; 2]> {
+fn words() -> impl Strategy<Value = [u32; 4]> {
     let word = || prop_oneof![4 => 0u32..4, 1 => any::<u32>(), 1 => Just(u32::MAX)];
-    [word(), word()]
+    [word(), word(), word(), word()]
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -272,10 +351,31 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// Whether a policy may select an element of these words at all.
 fn eligible(name: &str, words: &[u32]) -> bool {
     match name {
-        "weighted-random" | "weighted-round-robin" => words[0] > 0,
-        "randomized-least-used" => words[0] < u32::MAX,
+        "weighted-random" | "weighted-round-robin" | "weighted-random-dpf" => words[0] > 0,
+        name if name.starts_with("randomized-") => words[0] < u32::MAX,
         _ => true,
     }
+}
+
+/// What an ordered policy has least of first, and what a selection adds to it; `None` for policies
+/// that are not ordered so.
+fn key_of(name: &str, words: &[u32; 4]) -> Option<(u128, u128)> {
+    let [first, second, third, fourth] = words.map(u128::from);
+    let max = u128::from(u32::MAX);
+    Some(match name {
+        "priority" => (max - first, 0),
+        "least-used" => (first, 0),
+        "least-used-degradation" => (first, second),
+        "priority-least-used" => (first + second, 0),
+        "priority-least-used-degradation" => (first + second, second),
+        "least-used-dpf" => (first + (second * third).min(u128::from(u64::MAX / 2)), 0),
+        "least-used-degradation-dpf" => {
+            (first + (third * fourth).min(u128::from(u64::MAX / 2)), second)
+        }
+        "most-used" if first == max => (u128::from(u64::MAX), 0),
+        "most-used" => (max - first, 0),
+        _ => return None,
+    })
 }
 
 proptest! {
@@ -370,45 +470,37 @@ proptest! {
         }
     }
 
-    /// Least used, least used with degradation and priority least used against a list that is
-    /// sorted anew for every answer.
+    /// Policies that are ordered by a key against a list that is sorted anew for every answer.
     #[test]
-    fn least_used_policies_return_the_minima_in_order(steps in steps()) {
-        for name in ["least-used", "least-used-degradation", "priority-least-used"] {
-            let mut policy = policy(name);
+    fn ordered_policies_return_the_minima_in_order(steps in steps()) {
+        for kind in PolicyTable::builtin().iter().filter(|kind| key_of(kind.name, &[0; 4]).is_some()) {
+            let mut policy = (kind.create)();
             let mut dice = dice();
-            let mut values: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
-            let value = |words: [u32; 2]| {
-                let [load, degradation] = words.map(u64::from);
-                match name {
-                    "least-used" => (load, 0),
-                    "least-used-degradation" => (load, degradation),
-                    _ => (load + degradation, 0),
-                }
-            };
+            let mut values: BTreeMap<u32, (u128, u128)> = BTreeMap::new();
+            let value = |words: &[u32; 4]| key_of(kind.name, words).unwrap();
             for step in &steps {
                 match step {
                     Step::Insert(seat, words) if !values.contains_key(seat) => {
-                        policy.insert(Seat(*seat), words);
-                        values.insert(*seat, value(*words));
+                        policy.insert(Seat(*seat), &words[..kind.words.len()]);
+                        values.insert(*seat, value(words));
                     }
                     Step::Update(seat, words) if values.contains_key(seat) => {
-                        policy.update(Seat(*seat), words);
-                        values.insert(*seat, value(*words));
+                        policy.update(Seat(*seat), &words[..kind.words.len()]);
+                        values.insert(*seat, value(words));
                     }
                     Step::Remove(seat) if values.remove(seat).is_some() => {
                         policy.remove(Seat(*seat));
                     }
                     Step::Select(n) => {
                         let answer = select(&mut policy, &mut dice, *n);
-                        let got: Vec<u64> = answer.iter().map(|seat| values[seat].0).collect();
-                        let mut want: Vec<u64> = values.values().map(|value| value.0).collect();
+                        let got: Vec<u128> = answer.iter().map(|seat| values[seat].0).collect();
+                        let mut want: Vec<u128> = values.values().map(|value| value.0).collect();
                         want.sort_unstable();
                         want.truncate(*n);
-                        prop_assert_eq!(got, want, "{}", name);
+                        prop_assert_eq!(got, want, "{}", kind.name);
                         for seat in answer {
-                            let (load, degradation) = values[&seat];
-                            values.insert(seat, (load + degradation, degradation));
+                            let (key, degradation) = values[&seat];
+                            values.insert(seat, (key + degradation, degradation));
                         }
                     }
                     _ => {}
@@ -420,7 +512,9 @@ proptest! {
     /// Answers of one over a pool of equals give each the same number of turns, give or take one.
     #[test]
     fn equals_have_turns_alike(members in 1u32..200, answers in 1usize..600, n in 1usize..2) {
-        for name in ["least-used", "least-used-degradation", "priority-least-used", "priority"] {
+        let ordered = PolicyTable::builtin();
+        let ordered = ordered.iter().map(|kind| kind.name);
+        for name in ordered.filter(|name| key_of(name, &[0; 4]).is_some()) {
             let words: Vec<&[u32]> = vec![&[5, 0]; members as usize];
             let (mut policy, mut dice) = (pool(name, &words), dice());
             let mut counts = vec![0u32; members as usize];

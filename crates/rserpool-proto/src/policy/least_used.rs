@@ -1,8 +1,8 @@
-//! Least used (RFC 5356 §5.1), priority least used (§5.3) and priority (§4.5): the lowest key
-//! first, round robin among equals.
+//! Least used (RFC 5356 §5.1), priority least used (§5.3), priority (§4.5), most used (RFC 3237
+//! §2.10) and rsplib's least used by distance: the lowest key first, round robin among equals.
 
 use super::ranking::Ranking;
-use super::{Dice, Policy, Seat};
+use super::{Dice, Policy, Seat, first_words};
 use crate::planted::planted;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -23,6 +23,22 @@ pub(super) fn create_priority_least_used() -> Box<dyn Policy> {
 /// Priority: highest first.
 pub(super) fn create_priority() -> Box<dyn Policy> {
     Box::new(Sorted::new(|words| u64::from(!words.first().copied().unwrap_or(0))))
+}
+
+/// Least used by distance: load, and for each millisecond of distance its penalty.
+pub(super) fn create_least_used_distance() -> Box<dyn Policy> {
+    Box::new(Sorted::new(|words| {
+        let [load, penalty, distance] = first_words(words).map(u64::from);
+        load + penalty.saturating_mul(distance).min(u64::MAX / 2)
+    }))
+}
+
+/// Most used: highest load first, but those that are full behind all others.
+pub(super) fn create_most_used() -> Box<dyn Policy> {
+    Box::new(Sorted::new(|words| {
+        let [load] = first_words(words);
+        if load == u32::MAX { u64::MAX } else { u64::from(!load) }
+    }))
 }
 
 /// Elements by a key that only they change.

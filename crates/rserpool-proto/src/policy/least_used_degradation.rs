@@ -1,32 +1,56 @@
-//! Least used with degradation (RFC 5356 §5.2): every selection since an element's registration
-//! adds to the load it is ranked by.
+//! Least used with degradation (RFC 5356 §5.2), and rsplib's two with priority and by distance:
+//! every selection since an element's registration adds to the load it is ranked by.
 
 use super::ranking::Ranking;
-use super::{Dice, Policy, Seat};
+use super::{Dice, Policy, Seat, first_words};
 use crate::grow::reach;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+/// Least used with degradation: by load.
 pub(super) fn create() -> Box<dyn Policy> {
-    Box::new(Degrading::default())
+    Box::new(Degrading::new(|words| {
+        let [load, degradation] = first_words(words);
+        (u64::from(load), degradation)
+    }))
+}
+
+/// With priority: by the load after one more user.
+pub(super) fn create_priority() -> Box<dyn Policy> {
+    Box::new(Degrading::new(|words| {
+        let [load, degradation] = first_words(words);
+        (u64::from(load) + u64::from(degradation), degradation)
+    }))
+}
+
+/// By load, and for each millisecond of distance its penalty.
+pub(super) fn create_distance() -> Box<dyn Policy> {
+    Box::new(Degrading::new(|words| {
+        let [load, degradation, penalty, distance] = first_words(words);
+        let far = u64::from(penalty).saturating_mul(u64::from(distance)).min(u64::MAX / 2);
+        (u64::from(load) + far, degradation)
+    }))
 }
 
 /// Elements by load + counter * degradation: that sum is the key, so that no counter is kept.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Degrading {
     ranking: Ranking,
+    /// The key at registration, and what each selection adds to it.
+    begin: fn(&[u32]) -> (u64, u32),
     /// By seat.
     degradation: Vec<u32>,
 }
 
-fn words_of(words: &[u32]) -> (u64, u32) {
-    let load = words.first().copied().unwrap_or(0);
-    (u64::from(load), words.get(1).copied().unwrap_or(0))
+impl Degrading {
+    fn new(begin: fn(&[u32]) -> (u64, u32)) -> Self {
+        Self { ranking: Ranking::default(), begin, degradation: Vec::new() }
+    }
 }
 
 impl Policy for Degrading {
     fn insert(&mut self, seat: Seat, words: &[u32]) {
-        let (load, degradation) = words_of(words);
+        let (load, degradation) = (self.begin)(words);
         reach(&mut self.degradation, seat.index(), 0);
         self.degradation[seat.index()] = degradation;
         self.ranking.insert(seat, load);
@@ -34,7 +58,7 @@ impl Policy for Degrading {
 
     fn update(&mut self, seat: Seat, words: &[u32]) {
         // RFC 5356 §5.2.2: the counter is set to 0.
-        let (load, degradation) = words_of(words);
+        let (load, degradation) = (self.begin)(words);
         self.degradation[seat.index()] = degradation;
         self.ranking.update(seat, load);
     }

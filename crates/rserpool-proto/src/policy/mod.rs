@@ -11,15 +11,17 @@
 //!   new load     -> update(seat, words) ┘
 //! ```
 //!
-//! A new policy is one file here and one line in [`PolicyTable::builtin`]; one from outside this
+//! A new policy is one file here and one entry in `builtin.rs`; one from outside this
 //! crate is a [`PolicyKind`] added to a [`PolicyTable`] when the program starts.
 
+mod builtin;
 mod dice;
 #[cfg(test)]
 mod laws;
 mod least_used;
 mod least_used_degradation;
 mod random;
+mod random_degradation;
 mod ranking;
 mod round_robin;
 mod table;
@@ -73,4 +75,9 @@ pub trait Policy: fmt::Debug + Send + Sync {
     /// # Panics
     /// If the policy's state contradicts itself.
     fn check(&self) {}
+}
+
+/// The first words, 0 where there is none.
+fn first_words<const N: usize>(words: &[u32]) -> [u32; N] {
+    core::array::from_fn(|place| words.get(place).copied().unwrap_or(0))
 }

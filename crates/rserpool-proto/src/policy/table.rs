@@ -1,10 +1,8 @@
 //! The one table of policies: numbers, names, words, and what makes them.
 
-use super::user::{self, Candidate, Turn};
-use super::{
-    Dice, Policy, PolicyNumber, PolicyParameter, least_used, least_used_degradation, random,
-    round_robin, weighted_random, weighted_round_robin,
-};
+use super::builtin::{BUILTIN, DISTANCE, ROUND_ROBIN};
+use super::user::{Candidate, Turn};
+use super::{Dice, Policy, PolicyNumber, PolicyParameter};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -28,6 +26,15 @@ pub struct PolicyKind {
     pub pick: fn(&mut Turn, &mut dyn Iterator<Item = Candidate<'_>>, &mut Dice) -> Option<usize>,
 }
 
+impl PolicyKind {
+    /// Which word is the element's distance from the registrar, if any: the one word that a
+    /// registrar may know better than the element.
+    pub fn distance_word(&self) -> Option<u8> {
+        let place = self.words.iter().position(|word| word.name == DISTANCE.name)?;
+        u8::try_from(place).ok()
+    }
+}
+
 /// One word of a policy's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word {
@@ -41,7 +48,7 @@ pub struct Word {
 
 /// The policies known to a program.
 ///
-/// Cheap to clone. By default those of RFC 5356.
+/// Cheap to clone. By default those of this crate ([`PolicyTable::builtin`]).
 #[derive(Clone, Debug)]
 pub struct PolicyTable {
     kinds: Arc<[PolicyKind]>,
@@ -54,7 +61,7 @@ impl Default for PolicyTable {
 }
 
 impl PolicyTable {
-    /// The nine policies of RFC 5356, by number.
+    /// The nine policies of RFC 5356, then those of rsplib, then most used.
     pub fn builtin() -> Self {
         Self { kinds: Arc::new(BUILTIN) }
     }
@@ -229,94 +236,6 @@ impl fmt::Display for List<'_> {
 /// As many as [`PolicyData::Words`](super::PolicyData::Words) holds.
 const MAX_WORDS: usize = 4;
 
-const WEIGHT: Word = Word {
-    name: "weight",
-    default: 1,
-    help: "Capacity relative to the other elements of the pool; 0 is never selected",
-};
-const PRIORITY: Word = Word { name: "priority", default: 0, help: "Higher is selected first" };
-const LOAD: Word =
-    Word { name: "load", default: 0, help: "Load now, from 0 (idle) to 4294967295 (full)" };
-const DEGRADATION: Word =
-    Word { name: "degradation", default: 0, help: "How much one more user adds to the load" };
-
-const ROUND_ROBIN: PolicyKind = PolicyKind {
-    number: PolicyNumber(1),
-    name: "round-robin",
-    summary: "one element after the other",
-    words: &[],
-    create: round_robin::create,
-    pick: user::in_turn,
-};
-
-const BUILTIN: [PolicyKind; 9] = [
-    ROUND_ROBIN,
-    PolicyKind {
-        number: PolicyNumber(2),
-        name: "weighted-round-robin",
-        summary: "one after the other, each as often as its weight says",
-        words: &[WEIGHT],
-        create: weighted_round_robin::create,
-        pick: user::in_turn,
-    },
-    PolicyKind {
-        number: PolicyNumber(3),
-        name: "random",
-        summary: "any element, each as likely",
-        words: &[],
-        create: random::create,
-        pick: user::at_random,
-    },
-    PolicyKind {
-        number: PolicyNumber(4),
-        name: "weighted-random",
-        summary: "any element, each as likely as its weight says",
-        words: &[WEIGHT],
-        create: weighted_random::create_weighted,
-        pick: user::at_random,
-    },
-    PolicyKind {
-        number: PolicyNumber(5),
-        name: "priority",
-        summary: "the elements of highest priority",
-        words: &[PRIORITY],
-        create: least_used::create_priority,
-        pick: user::by_priority,
-    },
-    PolicyKind {
-        number: PolicyNumber(0x4000_0001),
-        name: "least-used",
-        summary: "the elements of lowest load",
-        words: &[LOAD],
-        create: least_used::create_least_used,
-        pick: user::in_order,
-    },
-    PolicyKind {
-        number: PolicyNumber(0x4000_0002),
-        name: "least-used-degradation",
-        summary: "lowest load, where every selection since the registration adds to the load",
-        words: &[LOAD, DEGRADATION],
-        create: least_used_degradation::create,
-        pick: user::in_order,
-    },
-    PolicyKind {
-        number: PolicyNumber(0x4000_0003),
-        name: "priority-least-used",
-        summary: "lowest load after one more user has been taken on",
-        words: &[LOAD, DEGRADATION],
-        create: least_used::create_priority_least_used,
-        pick: user::in_order,
-    },
-    PolicyKind {
-        number: PolicyNumber(0x4000_0004),
-        name: "randomized-least-used",
-        summary: "any element, each as likely as the load it has left",
-        words: &[LOAD],
-        create: weighted_random::create_least_used,
-        pick: user::at_random,
-    },
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -326,7 +245,8 @@ mod tests {
     fn the_table_has_the_nine_policies_of_the_rfc_with_their_words() {
         // RFC 5356 §7.1
         let table = PolicyTable::builtin();
-        let numbers: Vec<_> = table.iter().map(|kind| (kind.number.0, kind.words.len())).collect();
+        let numbers = table.iter().map(|kind| (kind.number.0, kind.words.len())).take(9);
+        let numbers: Vec<_> = numbers.collect();
         let adaptive = 0x4000_0000;
         assert_eq!(
             numbers,
@@ -342,6 +262,32 @@ mod tests {
                 (adaptive + 4, 1)
             ]
         );
+    }
+
+    #[test]
+    fn the_table_has_the_policies_of_rsplib_with_its_numbers_and_words() {
+        let table = PolicyTable::builtin();
+        let words = |number| {
+            let kind = table.by_number(PolicyNumber(number)).unwrap();
+            kind.words.iter().map(|word| word.name).collect::<Vec<_>>()
+        };
+        for number in 0xb000_1001..=0xb000_1004 {
+            assert_eq!(words(number), ["load", "degradation"]);
+        }
+        assert_eq!(words(0xb000_2001), ["weight", "weight-dpf", "distance"]);
+        assert_eq!(words(0xb000_2002), ["load", "load-dpf", "distance"]);
+        assert_eq!(words(0xb000_2003), ["load", "degradation", "load-dpf", "distance"]);
+    }
+
+    #[test]
+    fn names_and_numbers_are_distinct_and_what_is_not_the_rfcs_is_marked_as_private() {
+        // RFC 5356 §7.1: the highest bit.
+        let table = PolicyTable::builtin();
+        for (place, kind) in table.iter().enumerate() {
+            assert_eq!(table.by_name(kind.name).unwrap().number, kind.number);
+            assert_eq!(table.by_number(kind.number).unwrap().name, kind.name);
+            assert_eq!(kind.number.0 >> 31, u32::from(place >= 9), "{}", kind.name);
+        }
     }
 
     #[test]
@@ -365,11 +311,11 @@ mod tests {
 
     #[test]
     fn a_policy_from_outside_joins_the_table_unless_its_name_or_number_is_taken() {
-        let mine = PolicyKind { number: PolicyNumber(0xb000_1001), name: "mine", ..ROUND_ROBIN };
+        let mine = PolicyKind { number: PolicyNumber(0xb000_9001), name: "mine", ..ROUND_ROBIN };
         let table = PolicyTable::builtin().with(mine).unwrap();
         assert_eq!(table.by_name("mine").unwrap().number, mine.number);
         assert_eq!(table.answering(mine.number).name, "mine");
-        assert_eq!(table.answering(PolicyNumber(0xb000_1002)).name, "round-robin");
+        assert_eq!(table.answering(PolicyNumber(0xb000_9002)).name, "round-robin");
         assert!(table.clone().with(mine).is_err());
         let reserved = PolicyKind { number: PolicyNumber(0x4000_0000), name: "other", ..mine };
         assert!(table.with(reserved).is_err());

@@ -1,12 +1,12 @@
-//! Weighted random (RFC 5356 §4.4) and randomized least used (§5.4): any element, each as likely
-//! as its weight says.
+//! Weighted random (RFC 5356 §4.4), randomized least used (§5.4), and rsplib's with priority and by
+//! distance: any element, each as likely as its weight says.
 //!
 //! Elements are kept by the number of bits of their weight. A draw picks a class by its sum of
 //! weights, then members of it at random until one accepts, each with the probability weight /
 //! highest weight of the class, which is at least a half. So a draw, and any change, takes constant
 //! time.
 
-use super::{Dice, Policy, Seat};
+use super::{Dice, Policy, Seat, first_words};
 use crate::grow::{push, reach};
 use crate::planted::planted;
 use alloc::boxed::Box;
@@ -25,8 +25,32 @@ pub(super) fn create_least_used() -> Box<dyn Policy> {
     Box::new(Weighted::new(|words| u32::MAX - words.first().copied().unwrap_or(0)))
 }
 
+/// Randomized priority least used: by the load left after one more user.
+pub(super) fn create_priority_least_used() -> Box<dyn Policy> {
+    Box::new(Weighted::new(|words| {
+        let [load, degradation] = first_words(words);
+        left(load, degradation)
+    }))
+}
+
+/// By weight, of which each millisecond of distance takes its penalty; what is not 0 stays above.
+pub(super) fn create_weighted_distance() -> Box<dyn Policy> {
+    Box::new(Weighted::new(|words| {
+        let [_, penalty, distance] = first_words(words);
+        let weight = words.first().copied().unwrap_or(1);
+        weight.saturating_sub(penalty.saturating_mul(distance)).max(weight.min(1))
+    }))
+}
+
+/// The load left when `more` comes to `load`: 0 for an element that is full without it, and at
+/// least 1 for others, so that a pool in which everybody is nearly full still serves.
+pub(super) fn left(load: u32, more: u32) -> u32 {
+    let left = u32::MAX - load;
+    left.saturating_sub(more).max(left.min(1))
+}
+
 #[derive(Debug)]
-struct Weighted {
+pub(super) struct Weighted {
     weight: fn(&[u32]) -> u32,
     /// Those that have members, the highest weights first; at most 32.
     classes: Vec<Class>,
@@ -66,7 +90,7 @@ struct Place {
 const MOST_DRAWN: usize = 16;
 
 impl Weighted {
-    fn new(weight: fn(&[u32]) -> u32) -> Self {
+    pub(super) fn new(weight: fn(&[u32]) -> u32) -> Self {
         Self {
             weight,
             classes: Vec::new(),
@@ -141,6 +165,16 @@ impl Weighted {
             if (u64::from(die) * u64::from(class.ceiling)) >> 32 < u64::from(member.weight) {
                 return member;
             }
+        }
+    }
+
+    /// Lowers the weight of a taken seat; what is not 0 stays above.
+    pub(super) fn lower(&mut self, seat: Seat, by: u32) {
+        let weight = self.places[seat.index()].weight;
+        let lower = weight.saturating_sub(by).max(weight.min(1));
+        if lower != weight {
+            self.take(seat.0);
+            self.add(seat.0, lower);
         }
     }
 

@@ -7,6 +7,7 @@ use crate::handlespace::{Change, ChangeKind};
 use crate::id::{AssociationId, PeId, PoolHandle};
 use crate::machine::{Locator, TransportKind};
 use crate::planted::planted;
+use crate::policy::{PolicyData, PolicyKind};
 use crate::time::Instant;
 use crate::wire::PPID_ASAP;
 use crate::wire::asap::{Body, HandleResolutionResponse, Message, ResolutionResponseBuilder};
@@ -113,6 +114,7 @@ impl Registrar {
         let (asap_transport, asap_over_tcp) = transports_of(&association.remote);
         element.asap_transport = Some(asap_transport);
         element.extensions.asap_over_tcp = asap_over_tcp;
+        self.measure_distance(&handle, &mut element);
         match self.handlespace.register(now, &handle, *element, lease) {
             Ok(change) => {
                 self.counters.registrations += 1;
@@ -121,6 +123,24 @@ impl Registrar {
                 self.announce_registration(change);
             }
             Err(error) => self.refuse_registration(assoc, handle, id, error.cause()),
+        }
+    }
+
+    /// Says of an element that does not say itself how far it is what its answers to keep-alives
+    /// have shown, where its policy asks for that.
+    fn measure_distance(&self, handle: &PoolHandle, element: &mut PoolElement) {
+        if !element.policy.number.is_private() {
+            return;
+        }
+        let kind = self.config.limits.handlespace.policies.by_number(element.policy.number);
+        let Some(place) = kind.and_then(PolicyKind::distance_word) else { return };
+        let slot = self.handlespace.slot(handle.as_bytes(), element.id);
+        let round_trip = slot.and_then(|slot| self.round_trip_of(slot));
+        if let PolicyData::Words { words, .. } = &mut element.policy.data
+            && let (Some(word @ 0), Some(round_trip)) =
+                (words.get_mut(usize::from(place)), round_trip)
+        {
+            *word = u32::try_from(round_trip.as_millis()).unwrap_or(u32::MAX);
         }
     }
 

@@ -160,6 +160,12 @@ impl Registrar {
         self.schedule_keep_alive(now, slot);
     }
 
+    /// The smoothed time that an element of ours takes to answer; `None` if that is not known.
+    pub(super) fn round_trip_of(&self, slot: Slot) -> Option<Duration> {
+        let round_trip = self.supervised.get(&slot)?.round_trip.0;
+        (!round_trip.is_zero()).then_some(round_trip)
+    }
+
     /// Ends the supervision of an element that is gone; who spoke for it, and who wants to.
     pub(super) fn release(&mut self, slot: Slot) -> Released {
         let Some(supervision) = self.supervised.remove(&slot) else {

@@ -642,6 +642,33 @@ fn a_slow_element_is_given_four_of_its_round_trips() {
 }
 
 #[test]
+fn an_element_that_does_not_say_how_far_it_is_is_as_far_as_its_answers_show() {
+    let mut scene = Scene::new();
+    let assoc = scene.asap();
+    let far = |id, distance| {
+        let mut element = element(id);
+        element.policy = PolicyParameter::new(PolicyNumber(0xb000_2002), &[5, 7, distance]);
+        element
+    };
+    scene.register(assoc, far(1, 0));
+    while !scene.sent.iter().any(|(to, _, _)| *to == assoc) {
+        scene.wait(Duration::from_millis(5));
+    }
+    scene.answers(assoc);
+    scene.wait(Duration::from_millis(40));
+    scene.send(assoc, Body::EndpointKeepAliveAck { handle: pool(), id: PeId(1) });
+    scene.register(assoc, far(1, 0));
+    let words = |scene: &Scene| {
+        let element = scene.registrar.handlespace().element(pool().as_bytes(), PeId(1));
+        element.unwrap().words().to_vec()
+    };
+    let [5, 7, distance] = words(&scene)[..] else { panic!("{:?}", words(&scene)) };
+    assert!((40..=45).contains(&distance), "{distance} ms");
+    scene.register(assoc, far(1, 3));
+    assert_eq!(words(&scene), [5, 7, 3], "its own word counts");
+}
+
+#[test]
 fn an_element_behind_a_link_slower_than_the_timeout_stays_once_it_has_come_back() {
     // Its first answer is late before a round trip can have been measured.
     let mut scene = Scene::new();

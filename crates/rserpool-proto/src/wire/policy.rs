@@ -16,6 +16,13 @@ use core::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyNumber(pub u32);
 
+impl PolicyNumber {
+    /// Whether no standard gives it a meaning (RFC 5356 §7.1, bit X).
+    pub fn is_private(self) -> bool {
+        self.0 >> 31 == 1
+    }
+}
+
 impl fmt::Debug for PolicyNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PolicyNumber({:#010x})", self.0)
