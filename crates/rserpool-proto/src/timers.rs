@@ -72,8 +72,8 @@ pub struct RegistrarTimers {
     /// Off / 400 ms / 80 ms. The RFC leaves it open; a few per second find a silent element before
     /// its users do.
     pub keep_alive_interval: Option<Duration>,
-    /// Time an element has to answer a keep-alive before it is removed; never below four times its
-    /// smoothed round trip.
+    /// Time an element has to answer a keep-alive before it is removed. Where four smoothed round trips
+    /// are longer, it has as long as the transport takes to send again what was lost twice.
     ///
     /// 5 s / 400 ms / 120 ms. The RFC waits for the transport to give up (RFC 5352 §3.5).
     pub keep_alive_timeout: Duration,

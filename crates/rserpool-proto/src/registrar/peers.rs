@@ -456,8 +456,8 @@ impl Registrar {
         if peer.yielded || peer.asked.is_some() {
             return;
         }
-        let round_trips = (4 * peer.round_trip.0).min(timers.max_latency);
-        let timeout = timers.max_time_no_response.max(round_trips);
+        let configured = timers.max_time_no_response;
+        let timeout = configured.max(peer.round_trip.timeout(configured).min(timers.max_latency));
         peer.asked = Some(now);
         let assoc = peer.assoc;
         self.timers.set(Timer::PeerTimeout(server), now + timeout);

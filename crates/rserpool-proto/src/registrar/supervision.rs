@@ -437,20 +437,21 @@ impl Registrar {
         Some(configured.max(affordable))
     }
 
-    /// Never less than four round trips, so that slow links cost time and no living element, and never
-    /// less than SCTP takes to use another path if there is one.
+    /// Never less than the way to the element takes, so that slow links cost time and no living element,
+    /// and never less than SCTP takes to use another path if there is one.
     fn keep_alive_timeout(&self, slot: Slot) -> Duration {
         let Some(pool) = self.handlespace.pool_of(slot) else {
             return Duration::ZERO;
         };
         let timers = self.config.timers_of(pool.handle());
+        let configured = timers.keep_alive_timeout;
         let supervision = self.supervised.get(&slot);
         let holder = supervision.and_then(|known| self.associations.get(&known.holder?));
         let patience = holder.map_or(Duration::ZERO, |known| known.patience);
-        let round_trips = supervision.map_or(Duration::ZERO, |known| 4 * known.round_trip.0);
+        let way = supervision.map_or(configured, |known| known.round_trip.timeout(configured));
         let paths = holder.map_or(1, |known| known.remote.addresses.as_slice().len());
         let least = if paths > 1 { PATH_CHANGE } else { Duration::ZERO };
-        least.max(timers.keep_alive_timeout).max(round_trips.max(patience).min(timers.max_latency))
+        least.max(configured).max(way.max(patience).min(timers.max_latency))
     }
 
     /// How long answers from the holder of an element are waited for at least.
@@ -535,16 +536,33 @@ impl Standing {
     }
 }
 
-/// Smoothed time from a keep-alive to its answer; zero before the first.
+/// Smoothed time from a question to its answer; zero before the first.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct RoundTrip(pub(super) Duration);
+pub(super) struct RoundTrip(Duration);
 
 impl RoundTrip {
     /// Seven parts old, one part new, as RFC 6298 §2 smooths.
     pub(super) fn sample(&mut self, sample: Duration) {
         self.0 = if self.0.is_zero() { sample } else { (self.0 * 7 + sample) / 8 };
     }
+
+    /// How long to wait for an answer where a quick one is waited for as long as `configured`. Four round
+    /// trips are enough on a quick link even if something is lost. On a slow one they are as long as the
+    /// transport takes to send a question, or its answer, once again: it is given the time to do so twice.
+    pub(super) fn timeout(self, configured: Duration) -> Duration {
+        let round_trips = self.0 * 4;
+        if round_trips <= configured {
+            return configured;
+        }
+        round_trips.max((self.0 * 6).min(TWICE_LOST))
+    }
 }
+
+/// The most that this adds up to; beyond it four round trips count. A transport sends again what is not
+/// acknowledged after about one and a half round trips, SCTP as we set it up after a second at most: with
+/// 600 ms from a question to its answer, one of which either was lost twice takes 2.6 to 3.2 s. An element
+/// that falls silent there is found within 4 s, as it is asked at most 600 ms after its last answer.
+const TWICE_LOST: Duration = Duration::from_millis(3_300);
 
 /// Uniform in [0, 1).
 fn unit_interval(random: u32) -> f64 {

@@ -631,14 +631,73 @@ fn a_slow_element_is_given_four_of_its_round_trips() {
     scene.register(assoc, element(1));
     // It answers every time after 390 ms, later after 900 ms, and is never removed.
     for delay in [390, 390, 390, 900, 900] {
-        while !scene.sent.iter().any(|(to, _, _)| *to == assoc) {
-            scene.wait(Duration::from_millis(5));
-        }
-        scene.answers(assoc);
+        wait_for_question(&mut scene, assoc);
         scene.wait(Duration::from_millis(delay));
         scene.send(assoc, Body::EndpointKeepAliveAck { handle: pool(), id: PeId(1) });
     }
     assert_eq!(scene.resolved(), [1]);
+}
+
+/// Waits until an element is asked for a sign of life, and how long it then takes to be removed.
+fn time_to_answer(scene: &mut Scene, assoc: AssociationId) -> Duration {
+    wait_for_question(scene, assoc);
+    let asked = scene.now;
+    while scene.registrar.handlespace().element_count() > 0 {
+        scene.wait(Duration::from_millis(5));
+    }
+    scene.now.saturating_since(asked)
+}
+
+fn wait_for_question(scene: &mut Scene, assoc: AssociationId) {
+    while !scene.sent.iter().any(|(to, _, _)| *to == assoc) {
+        scene.wait(Duration::from_millis(5));
+    }
+    scene.answers(assoc);
+}
+
+/// An element that has answered often, each time after `delay`.
+fn known_to_take(delay: Duration) -> (Scene, AssociationId) {
+    let mut scene = Scene::new();
+    let assoc = scene.asap();
+    for _ in 0..10 {
+        // Renewed, and back if its first answers were too late, before it was known how slow it is.
+        scene.register(assoc, element(1));
+        wait_for_question(&mut scene, assoc);
+        scene.wait(delay);
+        scene.send(assoc, Body::EndpointKeepAliveAck { handle: pool(), id: PeId(1) });
+    }
+    (scene, assoc)
+}
+
+#[test]
+fn on_a_slow_link_a_question_and_its_answer_may_be_lost_twice() {
+    // 600 ms there and back. SCTP sends again after a second: what was lost once comes after 1.6 s,
+    // what was lost twice after 2.6 s. Two in a row do so, and the slow answers do not add up.
+    let (mut scene, assoc) = known_to_take(Duration::from_millis(600));
+    for delay in [2_600, 600, 1_600, 2_600, 2_600] {
+        wait_for_question(&mut scene, assoc);
+        scene.wait(Duration::from_millis(delay));
+        scene.send(assoc, Body::EndpointKeepAliveAck { handle: pool(), id: PeId(1) });
+        assert_eq!(scene.resolved(), [1], "answered after {delay} ms");
+    }
+}
+
+#[test]
+fn one_that_falls_silent_on_a_slow_link_is_found_within_four_seconds() {
+    let longest_interval = Duration::from_millis(600);
+    for delay in [300, 500, 600, 700, 800] {
+        let (mut scene, assoc) = known_to_take(Duration::from_millis(delay));
+        let found = longest_interval + time_to_answer(&mut scene, assoc);
+        assert!(found < Duration::from_secs(4), "{found:?} with {delay} ms there and back");
+    }
+}
+
+#[test]
+fn on_a_quick_link_nobody_is_given_more_than_the_timeout() {
+    for delay in [1, 50, 95] {
+        let (mut scene, assoc) = known_to_take(Duration::from_millis(delay));
+        assert_eq!(time_to_answer(&mut scene, assoc), Duration::from_millis(400));
+    }
 }
 
 #[test]
@@ -679,10 +738,7 @@ fn an_element_behind_a_link_slower_than_the_timeout_stays_once_it_has_come_back(
             scene.register(assoc, element(1));
             registrations += 1;
         }
-        while !scene.sent.iter().any(|(to, _, _)| *to == assoc) {
-            scene.wait(Duration::from_millis(5));
-        }
-        scene.answers(assoc);
+        wait_for_question(&mut scene, assoc);
         scene.wait(Duration::from_millis(600));
         scene.send(assoc, Body::EndpointKeepAliveAck { handle: pool(), id: PeId(1) });
     }
