@@ -148,8 +148,9 @@ impl Registrar {
         {
             return count;
         }
-        let answers_take = self.config.timers.keep_alive_timeout / 4;
+        let least = self.config.timers.keep_alive_timeout / 4;
         let is_silent = |known: &Supervision| {
+            let answers_take = least.max(known.round_trip.late());
             known.silent.is_some()
                 || known.asked.is_some_and(|asked| now.saturating_since(asked) >= answers_take)
         };

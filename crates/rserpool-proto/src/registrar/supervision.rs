@@ -36,7 +36,7 @@ pub(super) struct Supervision {
     pub(super) asked: Option<Instant>,
     /// Kept though it has not answered, because it is not the only one.
     pub(super) silent: Option<Silent>,
-    round_trip: RoundTrip,
+    pub(super) round_trip: RoundTrip,
     standing: Standing,
     /// What somebody else asks for who will speak for the element if its holder does not answer:
     /// all by one, in order.
@@ -541,11 +541,16 @@ impl Standing {
 pub(super) struct RoundTrip(Duration);
 
 impl RoundTrip {
-    /// Seven parts old, one part new, as RFC 6298 §2 smooths. What takes more than twice as long was lost
-    /// on its way, and says no more about its length.
+    /// Seven parts old, one part new, as RFC 6298 §2 smooths. What was lost on its way says nothing about
+    /// the length of the way, but that it may have become longer.
     pub(super) fn sample(&mut self, sample: Duration) {
-        let counted = sample.min(self.0 * 2);
+        let counted = sample.min(self.late());
         self.0 = if self.0.is_zero() { sample } else { (self.0 * 7 + counted) / 8 };
+    }
+
+    /// What takes longer than this was lost on its way, or does not come.
+    pub(super) fn late(self) -> Duration {
+        self.0 * 2
     }
 
     /// How long to wait for an answer where a quick one is waited for as long as `configured`. Four round

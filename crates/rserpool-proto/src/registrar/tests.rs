@@ -697,6 +697,47 @@ fn one_that_falls_silent_on_a_slow_link_is_found_within_four_seconds() {
 }
 
 #[test]
+fn slow_elements_that_have_been_asked_are_not_silent_ones() {
+    // When one falls silent others are just answering: that is not silence of many, for which it would
+    // be asked once more.
+    for silent_from in (1_500..1_700).step_by(20) {
+        let took = time_until_the_first_is_removed(silent_from);
+        assert!(took < Duration::from_secs(4), "{took:?}");
+    }
+}
+
+/// Of four elements that answer after 600 ms, if it does no more from this hundredth of a second on.
+fn time_until_the_first_is_removed(silent_from: u32) -> Duration {
+    let mut scene = Scene::new();
+    let host = |id| format!("tcp://10.0.0.{id}:40000");
+    let assocs: Vec<_> = (1..=4).map(|id| scene.connect(Channel::Asap, &host(id))).collect();
+    let mut answers = VecDeque::new();
+    for step in 0..silent_from + 600 {
+        for (id, assoc) in (1..).zip(&assocs) {
+            let known =
+                scene.registrar.handlespace().element(pool().as_bytes(), PeId(id)).is_some();
+            if !known && step > silent_from {
+                return Duration::from_millis(10) * (step - silent_from);
+            }
+            let asked = scene.answers(*assoc).into_iter();
+            let asked = asked.filter(|body| matches!(body, Body::EndpointKeepAlive { .. }));
+            answers.extend(asked.map(|_| (scene.now + Duration::from_millis(600), *assoc, id)));
+            if !known {
+                scene.register(*assoc, element(id));
+            }
+        }
+        while let Some((_, assoc, id)) = answers.pop_front_if(|(due, _, _)| *due <= scene.now) {
+            if id != 1 || step < silent_from {
+                let ack = Body::EndpointKeepAliveAck { handle: pool(), id: PeId(id) };
+                scene.send(assoc, ack);
+            }
+        }
+        scene.wait(Duration::from_millis(10));
+    }
+    panic!("it is still there");
+}
+
+#[test]
 fn on_a_quick_link_nobody_is_given_more_than_the_timeout() {
     for delay in [1, 50, 95] {
         let (mut scene, assoc) = known_to_take(Duration::from_millis(delay));
