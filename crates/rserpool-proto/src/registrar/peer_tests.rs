@@ -723,6 +723,28 @@ fn a_leaving_registrar_hands_its_elements_over_before_it_goes() {
 }
 
 #[test]
+fn what_was_handed_over_stays_where_it_is_when_the_giver_is_taken_over() {
+    let mut world = World::new(3);
+    for _ in 0..6 {
+        world.element(1);
+    }
+    world.pass(millis(10));
+    world.leave(1);
+    world.pass(millis(20));
+    let handed_over = world.known(2);
+    assert_eq!(world.homes(2), [2, 3, 2, 3, 2, 3]);
+    // The stronger one takes the giver over, and with it nothing.
+    let assoc = world.registrars[&2].peers[&ServerId(3)].assoc.unwrap();
+    let body = Body::TakeoverServer { target: ServerId(1) };
+    let mut bytes = Vec::new();
+    enrp::Message::new(ServerId(3), ServerId::NONE, body).encode(&mut bytes).unwrap();
+    world.input(2, Input::Received { assoc, ppid: PPID_ENRP, bytes: &bytes });
+    world.pass(millis(600));
+    assert_eq!(world.known(2), handed_over);
+    world.assert_agreed();
+}
+
+#[test]
 fn elements_are_handed_over_no_faster_than_they_can_register_elsewhere() {
     let mut world = World::new(2);
     for _ in 0..300 {

@@ -125,7 +125,8 @@ impl Registrar {
         self.apply_add(now, assoc, sender, handle, element);
         let slot = self.handlespace.slot(handle.as_bytes(), id);
         if let Some(change) = slot.and_then(|slot| self.handlespace.set_home(slot, self.id)) {
-            self.adopt(now, change.slot, sender);
+            // Not taken over from anybody: nobody who takes the sender over has it.
+            self.adopt(now, change.slot, self.id);
             self.announce(&change);
         }
     }

@@ -169,8 +169,9 @@ impl Registrar {
         // Two have completed: the weaker one gives away what it has taken and not yet seen.
         if !self.wins_against(sender) {
             for slot in self.awaited_from(target) {
-                self.let_go(now, slot);
                 self.handlespace.relabel(slot, sender);
+                // Last, since one that has come meanwhile, and waits to be let in, is ours.
+                self.let_go(now, slot);
             }
         }
     }
