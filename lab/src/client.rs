@@ -106,6 +106,7 @@ pub(crate) fn registration(handle: &PoolHandle, element: PoolElement) -> io::Res
         handle: handle.clone(),
         element: Box::new(element),
         capabilities: None,
+        stamp: None,
     })
 }
 

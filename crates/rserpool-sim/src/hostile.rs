@@ -122,7 +122,7 @@ impl Hostile {
             0 | 1 => {
                 let element = Box::new(self.element(id));
                 let capabilities = self.random.permille(500).then_some(Capabilities(0));
-                self.say(assoc, Body::Registration { handle, element, capabilities });
+                self.say(assoc, Body::Registration { handle, element, capabilities, stamp: None });
             }
             2 => {
                 let seq = self.random.bits();

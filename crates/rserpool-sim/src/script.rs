@@ -394,7 +394,12 @@ impl Stage {
                     asap_transport: None,
                     extensions: ElementExtensions::default(),
                 };
-                Body::Registration { handle, element: Box::new(element), capabilities: None }
+                Body::Registration {
+                    handle,
+                    element: Box::new(element),
+                    capabilities: None,
+                    stamp: None,
+                }
             }
             "deregistration" => Body::Deregistration { handle, id, stamp: None },
             "ack" => Body::EndpointKeepAliveAck { handle, id },

@@ -23,7 +23,7 @@ fn whatever_becomes_of_a_message_a_takeover_ends_with_one_home_for_each_element(
     for crash in ["power-cut r1", "crash r1", "power-cut r2", "power-cut r3"] {
         let searched =
             search(&scenario(crash), 1).unwrap_or_else(|wrong| panic!("{crash}: {wrong}"));
-        assert!(searched.messages > 5, "{crash}: {searched:?}");
+        assert!(searched.messages >= 5, "{crash}: {searched:?}");
     }
 }
 

@@ -154,7 +154,7 @@ impl World {
             extensions: ElementExtensions::default(),
         });
         let capabilities = Some(Capabilities(0));
-        self.send(assoc, Body::Registration { handle, element, capabilities });
+        self.send(assoc, Body::Registration { handle, element, capabilities, stamp: None });
 
         let answered = !self.awaited.contains_key(&(place, name.clone()));
         let holds = self.elements.get(&name).is_some_and(|known| known.holder == place);

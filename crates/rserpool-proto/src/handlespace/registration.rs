@@ -150,6 +150,13 @@ impl Handlespace {
         })
     }
 
+    /// The newest state of an element that is known, be it the one in which it left.
+    pub fn newest_stamp(&self, now: Instant, handle: &PoolHandle, id: PeId) -> Option<Stamp> {
+        let known =
+            self.slot(handle.as_bytes(), id).and_then(|slot| self.elements.get(slot)?.stamp());
+        known.max(self.tombstones.get(now, handle, id))
+    }
+
     /// Removes an element for whatever reason: it deregistered, or is dead; `None` if it is not
     /// there (RFC 5352 §3.2 has that granted all the same).
     ///

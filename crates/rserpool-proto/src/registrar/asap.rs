@@ -22,8 +22,12 @@ use alloc::vec::Vec;
 impl Registrar {
     pub(super) fn on_asap(&mut self, now: Instant, assoc: AssociationId, message: Message) {
         match message.body {
-            Body::Registration { handle, element, capabilities } => {
+            Body::Registration { handle, mut element, capabilities, stamp } => {
                 self.note_capabilities(assoc, capabilities);
+                // Without one that counts it is newer than all that is known.
+                let known = self.handlespace.newest_stamp(now, &handle, element.id);
+                let stamp = stamp.filter(|stamp| known.is_none_or(|known| *stamp > known));
+                element.extensions.stamp = element.extensions.stamp.or(stamp);
                 self.on_registration(now, assoc, handle, element);
             }
             Body::Deregistration { handle, id, stamp } => {

@@ -119,7 +119,10 @@ impl Play {
             asap_transport: None,
             extensions: ElementExtensions::default(),
         });
-        self.asap(assoc, asap::Body::Registration { handle: pool(), element, capabilities: None });
+        self.asap(
+            assoc,
+            asap::Body::Registration { handle: pool(), element, capabilities: None, stamp: None },
+        );
     }
 
     /// What was said on an ENRP association since the last time.

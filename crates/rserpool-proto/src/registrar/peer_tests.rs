@@ -318,7 +318,11 @@ impl World {
         };
         let capabilities = Some(Capabilities(0));
         let (handle, element) = (pool(), Box::new(element));
-        self.asap(host, assoc, asap::Body::Registration { handle, element, capabilities });
+        self.asap(
+            host,
+            assoc,
+            asap::Body::Registration { handle, element, capabilities, stamp: None },
+        );
     }
 
     /// A registrar dies; its peers see their connections break unless its host is gone, too.

@@ -184,12 +184,17 @@ fn element(id: u32) -> PoolElement {
 }
 
 fn registration(element: PoolElement) -> Body {
-    Body::Registration { handle: pool(), element: Box::new(element), capabilities: None }
+    Body::Registration {
+        handle: pool(),
+        element: Box::new(element),
+        capabilities: None,
+        stamp: None,
+    }
 }
 
 fn our_registration(element: PoolElement) -> Body {
     let capabilities = Some(Capabilities(0));
-    Body::Registration { handle: pool(), element: Box::new(element), capabilities }
+    Body::Registration { handle: pool(), element: Box::new(element), capabilities, stamp: None }
 }
 
 fn deregistration(id: u32) -> Body {
@@ -807,6 +812,22 @@ fn what_a_holder_says_is_new_even_if_its_clock_was_set_back() {
     let stamp = Some(Stamp { seq: 6, moves: 0 });
     scene.send(assoc, Body::Deregistration { handle: pool(), id: PeId(1), stamp });
     assert_eq!(scene.registrar.handlespace().element_count(), 0);
+}
+
+#[test]
+fn a_stamp_in_a_registration_counts_if_it_is_newer_than_what_is_known() {
+    let mut scene = Scene::new();
+    for (seq, counts) in [(1_000, 1_000), (2_000, 2_000), (5, 2_001)] {
+        let assoc = scene.asap();
+        let stamp = Some(Stamp { seq, moves: 0 });
+        let element = Box::new(element(1));
+        let capabilities = Some(Capabilities(0));
+        scene.send(assoc, Body::Registration { handle: pool(), element, capabilities, stamp });
+        let known = scene.registrar.handlespace().element(pool().as_bytes(), PeId(1)).unwrap();
+        assert_eq!(known.stamp().unwrap().seq, counts);
+        // It leaves without a word, and comes back.
+        scene.input(Input::Closed { assoc, reason: CloseReason::Lost });
+    }
 }
 
 #[test]

@@ -184,11 +184,12 @@ fn asap_body() -> BoxedStrategy<asap::Body> {
     let capabilities = || option::of(capabilities());
     let cookie = || vec(any::<u8>(), 0..40).prop_map(Vec::into_boxed_slice);
     prop_oneof![
-        (pool_handle(), pool_element(), capabilities()).prop_map(
-            |(handle, element, capabilities)| Body::Registration {
+        (pool_handle(), pool_element(), capabilities(), option::of(stamp())).prop_map(
+            |(handle, element, capabilities, stamp)| Body::Registration {
                 handle,
                 element: Box::new(element),
                 capabilities,
+                stamp,
             }
         ),
         (pool_handle(), pe_id(), option::of(stamp()))

@@ -50,6 +50,9 @@ pub enum Body {
         element: Box<PoolElement>,
         /// Extension 0x9501.
         capabilities: Option<Capabilities>,
+        /// Extension 0x9502, towards a registrar that may not know it in the element: it stands where
+        /// the Capabilities stand, which anybody skips.
+        stamp: Option<Stamp>,
     },
     /// §2.2.2: an element leaves.
     Deregistration {

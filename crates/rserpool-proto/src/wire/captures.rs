@@ -171,7 +171,7 @@ fn show_asap(message: &asap::Message) -> Vec<String> {
     const NO_ERRORS: [ErrorCause; 0] = [];
     let mut shown = Shown::default();
     match &message.body {
-        Body::Registration { handle, element, capabilities: None } => {
+        Body::Registration { handle, element, capabilities: None, stamp: None } => {
             shown.head(1, &[]);
             shown.handle(handle);
             shown.element(element);

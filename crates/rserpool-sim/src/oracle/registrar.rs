@@ -124,7 +124,7 @@ impl RegistrarModel {
     /// A message is about to be handled.
     pub(super) fn received(&mut self, now: Instant, assoc: AssociationId, body: Body) {
         match body {
-            Body::Registration { handle, element, capabilities } => {
+            Body::Registration { handle, element, capabilities, .. } => {
                 if capabilities.is_some() {
                     self.capable.insert(assoc);
                 }

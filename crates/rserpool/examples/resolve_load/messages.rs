@@ -35,7 +35,7 @@ pub(super) fn registration(pool: &str, id: PeId) -> Outcome<Vec<u8>> {
         extensions: Default::default(),
     };
     let (handle, capabilities) = (pool.parse()?, Some(Capabilities(0)));
-    encode(Body::Registration { handle, element: Box::new(element), capabilities })
+    encode(Body::Registration { handle, element: Box::new(element), capabilities, stamp: None })
 }
 
 pub(super) fn encode(body: Body) -> Outcome<Vec<u8>> {

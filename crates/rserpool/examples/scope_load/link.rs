@@ -87,7 +87,7 @@ pub(crate) fn registration(id: PeId) -> Outcome<Vec<u8>> {
         extensions: Default::default(),
     };
     let (handle, capabilities) = (POOL.parse()?, Some(Capabilities(0)));
-    encode(Body::Registration { handle, element: Box::new(element), capabilities })
+    encode(Body::Registration { handle, element: Box::new(element), capabilities, stamp: None })
 }
 
 /// A question for ten elements.

@@ -150,7 +150,12 @@ fn registration(service: SocketAddr) -> Vec<u8> {
         asap_transport: None,
         extensions: Default::default(),
     };
-    let body = Body::Registration { handle: handle(), element: element.into(), capabilities: None };
+    let body = Body::Registration {
+        handle: handle(),
+        element: element.into(),
+        capabilities: None,
+        stamp: None,
+    };
     let mut bytes = Vec::new();
     Message::from(body).encode(&mut bytes).unwrap();
     bytes

@@ -48,8 +48,8 @@ pub(super) struct Request {
     pub(super) assoc: AssociationId,
     /// When T2-registration expires; `None` once it has, and the answer would be a late one.
     pub(super) deadline: Option<Instant>,
-    /// Whether it carries a stamp.
-    stamped: bool,
+    /// Whether the registrar is known to take the extensions of the element.
+    capable: bool,
     /// The unit of its life.
     unit: LifeUnit,
     /// Whether no registrar can have known us before.
@@ -79,7 +79,8 @@ impl PoolElement {
         self.due = false;
         self.renew_at = None;
         self.seq = self.seq.saturating_add(1);
-        let (stamped, stranger) = (self.hunt.home_is_capable(), self.hunt.home_is_stranger());
+        let (capable, stranger) = (self.hunt.home_is_capable(), self.hunt.home_is_stranger());
+        let stamp = Stamp { seq: self.seq, moves: 0 };
         let unit = if stranger { self.config.life_unit } else { LifeUnit::Seconds };
         let element = WireElement {
             id: self.id,
@@ -90,8 +91,8 @@ impl PoolElement {
             // The home registrar fills it in (RFC 5352 §3.1 rule 4).
             asap_transport: None,
             extensions: ElementExtensions {
-                stamp: stamped.then_some(Stamp { seq: self.seq, moves: 0 }),
-                tcp_control: stamped && self.config.tcp_control,
+                stamp: capable.then_some(stamp),
+                tcp_control: capable && self.config.tcp_control,
                 ..ElementExtensions::default()
             },
         };
@@ -102,13 +103,15 @@ impl PoolElement {
                 element: Box::new(element),
                 // With them the life would be in seconds.
                 capabilities: (!stranger).then_some(CAPABILITIES),
+                // As long as nothing is known, where nobody minds it.
+                stamp: (!stranger && !capable).then_some(stamp),
             },
         );
         if sent {
             let first = !core::mem::replace(&mut self.maybe_registered, true);
             let deadline = Some(now + self.config.timers.t2_registration);
             let (assoc, probing) = (home, false);
-            self.request = Some(Request { assoc, deadline, stamped, unit, first, probing });
+            self.request = Some(Request { assoc, deadline, capable, unit, first, probing });
         } else {
             // Longer than a message can be: as if the registrar had said so.
             self.refuse(Vec::new());
@@ -142,9 +145,9 @@ impl PoolElement {
             self.renew_at = (!planted!("no-renewal")).then_some(now + t4);
             self.watch.on_answer(now, request.probing);
             self.hunt.set_home_capable(capable);
-            // A registrar that does not know our stamps yet is told one at once, and one that was
-            // told a life in the wrong unit the right one.
-            self.due |= capable && !request.stamped;
+            // A registrar that could be told more is told so at once, and one that was told a life
+            // in the wrong unit the right one.
+            self.due |= capable && !request.capable && self.config.tcp_control;
             self.due |= !capable && request.unit != self.config.life_unit;
             if self.registered_on != Some(assoc) {
                 self.registered_on = Some(assoc);

@@ -50,7 +50,7 @@ fn letters(sent: &[(AssociationId, Body)]) -> Vec<(AssociationId, char)> {
 
 fn stamp(body: &Body) -> Option<Stamp> {
     match body {
-        Body::Registration { element, .. } => element.extensions.stamp,
+        Body::Registration { element, stamp, .. } => element.extensions.stamp.or(*stamp),
         Body::Deregistration { stamp, .. } => *stamp,
         _ => None,
     }
@@ -63,13 +63,14 @@ fn an_element_registers_as_soon_as_it_has_a_home() {
     assert_eq!((bench.dialled(), bench.machine.state()), (vec![3863], State::Hunting));
     let home = bench.connect(3863);
     let sent = bench.sent();
-    let Body::Registration { handle, element, capabilities } = &sent[0].1 else { panic!() };
+    let Body::Registration { handle, element, capabilities, stamp } = &sent[0].1 else { panic!() };
     assert_eq!((sent.len(), sent[0].0, handle), (1, home, &pool()));
     assert_eq!((element.id, element.home, element.life), (ID, ServerId::NONE, 30));
     assert_eq!(element.user_transport, user_transport());
     assert_eq!(element.policy, policy(1, &[]));
     assert_eq!(element.asap_transport, None);
-    assert!(capabilities.is_some());
+    // Before the handle, since nothing is known of the registrar.
+    assert!(capabilities.is_some() && stamp.is_some() && element.extensions.stamp.is_none());
     assert_eq!(bench.machine.state(), State::Registering);
     bench.receive(home, granted(ID, false));
     assert_eq!(bench.events(), [Event::Registered { id: ID, home: registrar(3863) }]);
@@ -117,7 +118,7 @@ fn a_registrar_that_shows_no_capabilities_is_told_the_life_in_milliseconds_at_on
     let ours = bench.connect(2);
     assert_eq!(life(&mut bench), (30, true), "what was learned belongs to an association");
     bench.receive(ours, granted(ID, true));
-    assert_eq!(life(&mut bench), (30, true), "with a stamp");
+    assert!(bench.sent().is_empty(), "it knows all there is to know");
 }
 
 #[test]
@@ -290,31 +291,50 @@ fn a_broken_association_is_a_lost_home_at_once() {
 }
 
 #[test]
-fn a_stamp_is_sent_to_whom_shows_capabilities_and_grows_with_every_message() {
+fn a_stamp_grows_with_every_message_and_a_stranger_gets_none() {
     let mut bench = start(config(&[3863]));
     let home = bench.connect(3863);
-    let sent = bench.sent();
-    assert_eq!(stamp(&sent[0].1), None);
-    bench.receive(home, granted(ID, true));
     let seq = |bench: &mut Bench<PoolElement>| {
         let sent = bench.sent();
         assert_eq!(sent.len(), 1, "{sent:?}");
         stamp(&sent[0].1).map(|stamp| (stamp.seq, stamp.moves))
     };
-    // The registrar learns it at once.
-    assert_eq!(seq(&mut bench), Some((1_002, 0)));
+    // Whoever it is: one registration is enough for a new home.
+    assert_eq!(seq(&mut bench), Some((1_001, 0)));
     bench.receive(home, granted(ID, true));
+    assert!(bench.sent().is_empty());
     bench.pass_ms(10_000);
-    assert_eq!(seq(&mut bench), Some((1_003, 0)));
+    assert_eq!(seq(&mut bench), Some((1_002, 0)));
     bench.receive(home, granted(ID, true));
     // The same registrar after a restart is known to understand stamps.
     bench.break_off(home);
     let home = bench.connect(3863);
-    assert_eq!(seq(&mut bench), Some((1_004, 0)));
-    bench.receive(home, granted(ID, true));
+    let sent = bench.sent();
+    let [(_, Body::Registration { element, stamp: None, .. })] = &sent[..] else { panic!() };
+    assert_eq!(element.extensions.stamp, Some(Stamp { seq: 1_003, moves: 0 }));
+    bench.receive(home, granted(ID, false));
     assert!(bench.sent().is_empty());
+    bench.pass_ms(10_000);
+    assert_eq!(seq(&mut bench), None, "a stranger is there now");
+    bench.receive(home, granted(ID, true));
+    bench.pass_ms(10_000);
+    bench.receive(home, granted(ID, true));
+    bench.sent();
     bench.call(|element, now| element.deregister(now));
-    assert_eq!(seq(&mut bench), Some((1_005, 0)));
+    assert_eq!(seq(&mut bench), Some((1_006, 0)));
+}
+
+#[test]
+fn a_control_channel_over_tcp_is_offered_as_soon_as_it_can_be() {
+    let mut bench = start(PoolElementConfig { tcp_control: true, ..config(&[3863]) });
+    let home = bench.connect(3863);
+    for offered in [false, true] {
+        let sent = bench.sent();
+        let [(_, Body::Registration { element, .. })] = &sent[..] else { panic!("{sent:?}") };
+        assert_eq!(element.extensions.tcp_control, offered);
+        bench.receive(home, granted(ID, true));
+    }
+    assert!(bench.sent().is_empty());
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn decode_registration(
     reader: &mut Reader<'_>,
     unknown: &mut Vec<UnknownParameter>,
 ) -> Result<Body, DecodeError> {
-    let (mut handle, mut element, mut capabilities) = (None, None, None);
+    let (mut handle, mut element, mut capabilities, mut stamp) = (None, None, None, None);
     while let Some(kind) = reader.peek()? {
         match kind {
             kind::POOL_HANDLE => reader.once(&mut handle, PoolHandle::decode)?,
@@ -95,6 +95,7 @@ fn decode_registration(
                 reader.once(&mut element, |reader| PoolElement::decode(reader).map(Box::new))?;
             }
             kind::CAPABILITIES => reader.once(&mut capabilities, Capabilities::decode)?,
+            kind::STAMP => reader.once(&mut stamp, Stamp::decode)?,
             _ => reader.unknown(unknown)?,
         }
     }
@@ -102,6 +103,7 @@ fn decode_registration(
         handle: reader.need(handle, "pool handle")?,
         element: reader.need(element, "pool element")?,
         capabilities,
+        stamp,
     })
 }
 
@@ -353,8 +355,11 @@ impl Body {
     /// for invalid that goes on after the last.
     fn encode(&self, writer: &mut Writer<'_>) {
         match self {
-            Self::Registration { handle, element, capabilities } => {
+            Self::Registration { handle, element, capabilities, stamp } => {
                 encode_capabilities(*capabilities, writer);
+                if let Some(stamp) = stamp {
+                    stamp.encode(writer);
+                }
                 handle.encode(writer);
                 element.encode(writer);
             }

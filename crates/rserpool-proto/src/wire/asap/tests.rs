@@ -52,6 +52,7 @@ fn a_registration_has_a_pool_handle_and_a_pool_element() {
             handle: handle(),
             element: Box::new(element(0x21)),
             capabilities: None,
+            stamp: None,
         },
     );
 }
@@ -61,9 +62,13 @@ fn extensions_of_requests_stand_where_rsplib_skips_them() {
     // It takes a message for invalid that goes on after the last parameter it knows.
     let mut bytes = Vec::new();
     let capabilities = Some(Capabilities(3));
-    let body = Body::Registration { handle: handle(), element: Box::new(element(1)), capabilities };
-    Message::from(body).encode(&mut bytes).unwrap();
-    assert_eq!(bytes[4..12], hex!("9501 0008 00000003"));
+    let stamp = Some(Stamp { seq: 7, moves: 0 });
+    let element = Box::new(element(1));
+    let body = Body::Registration { handle: handle(), element, capabilities, stamp };
+    Message::from(body.clone()).encode(&mut bytes).unwrap();
+    let stamp = hex!("9502 0010 00000000 00000007 00000000");
+    assert_eq!((&bytes[4..12], &bytes[12..28]), (&hex!("9501 0008 00000003")[..], &stamp[..]));
+    assert_eq!(Message::decode(&bytes).unwrap().message.body, body);
 }
 
 #[test]
