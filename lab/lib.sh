@@ -258,6 +258,18 @@ members() { ask "$1" "$2" --times 1 --patience 1000 | awk '$3 ~ /^[0-9]/ { print
 # pool_is REGISTRAR-NODE POOL IDENTIFIERS: an answer has just these elements.
 pool_is() { [[ $(members "$1" "$2") == "$3" ]]; }
 
+# suite PROGRAM THREADS: a whole test suite, on a host of its own, as it makes networks, too.
+suite() {
+  local code
+  ip netns add tests; ip -n tests link set lo up
+  SCTP_REQUIRED=1 on tests "$1" --test-threads "$2" >"$LAB_OUT/tests.txt" 2>&1
+  code=$?
+  cat "$LAB_OUT/tests.txt"
+  at_least "tests that pass" 10 "$(sed -n 's/^test result.* \([0-9]*\) passed.*/\1/p' "$LAB_OUT/tests.txt")"
+  is "tests that fail" 0 "$(sed -n 's/^test result.* \([0-9]*\) failed.*/\1/p' "$LAB_OUT/tests.txt")"
+  is "they end with code" 0 "$code"
+}
+
 # ---------------------------------------------------------------- captures
 
 # seen WHAT at-least|at-most NUMBER FILTER: how many packets of br0.pcap pass a display filter of tshark,
@@ -286,9 +298,11 @@ times() {
 # distrust NODE: what it sends is meant to be wrong, and its packets need not make sense.
 distrust() { ip -n "$1" -4 -o addr show scope global | awk '{ sub("/.*", "", $4); print $4 }' >>"$LAB_OUT/distrusted"; }
 
-# Heartbeats of SCTP are left out: there are many, and they are nobody's message.
+# Heartbeats of SCTP are left out, and what hosts of LAB_SILENT do: there are many, and they are nobody's
+# message.
 capture() {
-  local bridge what='(sctp or udp or port 3863 or port 9901) and not (ip[9] = 132 and (ip[32] = 4 or ip[32] = 5))'
+  local bridge host what='(sctp or udp or port 3863 or port 9901) and not (ip[9] = 132 and (ip[32] = 4 or ip[32] = 5))'
+  for host in ${LAB_SILENT:-}; do what+=" and not host $host"; done
   for bridge in br0 br1; do
     tcpdump -Z root -i "$bridge" -s 0 -U -w "$LAB_OUT/$bridge.pcap" "$what" \
       </dev/null >"$LAB_OUT/tcpdump-$bridge.txt" 2>&1 &

@@ -3,11 +3,4 @@
 #: seconds=180
 . "$LAB/lib.sh"
 
-# On a host of their own: they make networks, too.
-ip netns add tests; ip -n tests link set lo up
-SCTP_REQUIRED=1 on tests "$SCTP_TESTS" --test-threads 4 >"$LAB_OUT/tests.txt" 2>&1
-code=$?
-cat "$LAB_OUT/tests.txt"
-at_least "tests that pass" 10 "$(sed -n 's/^test result.* \([0-9]*\) passed.*/\1/p' "$LAB_OUT/tests.txt")"
-is "tests that fail" 0 "$(sed -n 's/^test result.* \([0-9]*\) failed.*/\1/p' "$LAB_OUT/tests.txt")"
-is "they end with code" 0 "$code"
+suite "$SCTP_TESTS" 4
