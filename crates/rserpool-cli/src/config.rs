@@ -271,6 +271,14 @@ pub(crate) fn count<T: TryFrom<u64>>(value: &DeValue<'_>) -> Result<T, String> {
         .ok_or_else(|| format!("{number} is not a number from 1 to {}", largest::<T>()))
 }
 
+/// Reads true or false.
+pub(crate) fn truth(value: &DeValue<'_>) -> Result<bool, String> {
+    match value {
+        DeValue::Boolean(truth) => Ok(*truth),
+        other => Err(format!("{} where true or false is wanted", kind(other))),
+    }
+}
+
 /// Reads an identifier of 32 bits, as a number or as text.
 pub(crate) fn id(value: &DeValue<'_>) -> Result<u32, String> {
     match value {

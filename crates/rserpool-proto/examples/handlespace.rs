@@ -11,8 +11,11 @@
 use cap::Cap;
 use rserpool_proto::handlespace::{Handlespace, HandlespaceConfig, Slot};
 use rserpool_proto::id::{PeId, PoolHandle, ServerId};
-use rserpool_proto::policy::{PolicyKind, PolicyParameter, PolicyTable};
+use rserpool_proto::policy::{
+    Create, Key, Measures, PolicyKind, PolicyNumber, PolicyParameter, PolicyTable, Rules, Word,
+};
 use rserpool_proto::time::Instant;
+use rserpool_proto::timers::Preset;
 use rserpool_proto::wire::pool_element::{ElementExtensions, PoolElement};
 use rserpool_proto::wire::transport::{SctpTransport, Transport, TransportUse};
 use std::alloc::System;
@@ -60,7 +63,9 @@ fn main() {
     let million = if quick || only.is_some() { None } else { million() };
     let before = calibrate();
     let mut rows = Vec::new();
-    for kind in PolicyTable::builtin().iter() {
+    let builtin = PolicyTable::builtin();
+    let guarded = PolicyKind { name: "least-used guarded", ..*by_name(&builtin, "least-used") };
+    for kind in builtin.iter().chain([&guarded, &BY_KEY]) {
         if only.as_ref().is_some_and(|name| name != kind.name) {
             continue;
         }
@@ -75,6 +80,38 @@ fn main() {
         println!("\"million_rss\":{rss},");
     }
     println!("\"rows\":[\n{}\n]}}", rows.join(",\n"));
+}
+
+/// Load, and a part of it for each selection, as a key from outside.
+const BY_KEY: PolicyKind = PolicyKind {
+    number: PolicyNumber(0x8000_0001),
+    name: "by-key",
+    summary: "a key",
+    words: &[Word { name: "load", default: 0, help: "" }],
+    create: Create::ByKey(&Load),
+    text: None,
+    pick: |_, candidates, _| candidates.enumerate().find(|(_, one)| one.usable).map(|(at, _)| at),
+};
+
+#[derive(Debug)]
+struct Load;
+
+impl Key for Load {
+    fn key(&self, measures: &Measures<'_>) -> f64 {
+        let load = measures.words.first().copied().unwrap_or(0);
+        f64::from(load) + f64::from(measures.selections) * 1e6
+    }
+}
+
+fn by_name<'a>(table: &'a PolicyTable, name: &str) -> &'a PolicyKind {
+    table.by_name(name).expect("it is built in")
+}
+
+/// What the handlespace of a row is told.
+fn config(kind: &PolicyKind) -> HandlespaceConfig {
+    let guard = if kind.name.ends_with(" guarded") { Preset::Default } else { Preset::Rfc };
+    let policies = PolicyTable::builtin().with(BY_KEY).expect("its name and number are free");
+    HandlespaceConfig { policies, rules: Rules::preset(guard), ..HandlespaceConfig::default() }
 }
 
 /// Measures one policy in one shape; one line of JSON.
@@ -162,7 +199,7 @@ impl<'a> Workload<'a> {
         let resolutions: Vec<usize> =
             (0..count.max(10_000)).map(|_| self.random.below(self.handles.len())).collect();
 
-        let mut space = Handlespace::new(HandlespaceConfig::default(), SEED);
+        let mut space = Handlespace::new(config(self.kind), SEED);
         let register = self.register(&mut space, &mut clock, first);
         let reregister_new = self.register(&mut space, &mut clock, new);
         let reregister_same = self.register(&mut space, &mut clock, same);
@@ -182,7 +219,7 @@ impl<'a> Workload<'a> {
     fn bytes(&mut self) -> usize {
         let elements = self.elements.clone();
         let before = ALLOCATOR.allocated();
-        let mut space = Handlespace::new(HandlespaceConfig::default(), SEED);
+        let mut space = Handlespace::new(config(self.kind), SEED);
         for &(pool, id) in &elements {
             let element = self.registration(id);
             let registered = space.register(START, &self.handles[pool], element, LEASE);

@@ -278,6 +278,13 @@ impl Hosted for Host {
             Event::ElementCleared { handle, id } => {
                 info!(%handle, pe = %id, "this element has proved to be there");
             }
+            Event::OtherPolicyText { handle, id, home, theirs } => {
+                let theirs = format!("{theirs:#010x}");
+                warn!(
+                    %handle, pe = %id, server = %home, theirs,
+                    "the policy of this element is defined by another text at its registrar: it is not selected here"
+                );
+            }
             Event::MassSilence { elements } => {
                 warn!(elements, "many elements are silent at once: this registrar may be cut off");
             }

@@ -199,7 +199,7 @@ impl List {
         let number = PolicyNumber(0);
         Self {
             number,
-            policy: (PolicyTable::builtin().answering(number).create)(),
+            policy: PolicyTable::builtin().answering(number).create(),
             dice: Dice::new(seed),
             entries: Vec::new(),
             seats: BTreeMap::new(),
@@ -269,7 +269,7 @@ impl List {
         if self.number != number {
             self.remove_unless(|_| false);
             self.number = number;
-            self.policy = (PolicyTable::builtin().answering(number).create)();
+            self.policy = PolicyTable::builtin().answering(number).create();
         }
         let before = self.seats.len();
         self.remove_unless(|pe| listed.contains_key(&pe));

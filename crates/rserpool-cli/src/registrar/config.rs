@@ -18,6 +18,14 @@
 //! [pool."web".timers]                # begins with the values of [timers]
 //! keep_alive_interval = "80ms"
 //!
+//! [selection]                        # how policies are applied; see docs/POLICIES.md
+//! share_cap = 4                      # fair shares that one element has at most; or "off"
+//! slow_start = true                  # new elements get their share little by little
+//! increment = 1                      # elements of an answer that count as selected; or "rfc"
+//!
+//! [pool."web".selection]             # begins with the values of [selection]
+//! share_cap = "off"
+//!
 //! [limits]
 //! associations = 20000
 //!
@@ -47,10 +55,12 @@ use clap::ValueEnum as _;
 use rserpool::driver::Announcements;
 use rserpool::proto::id::{PoolHandle, ServerId};
 use rserpool::proto::machine::Locator;
+use rserpool::proto::policy::Rules;
 use rserpool::proto::registrar::{AddressRule, LifeUnit, RegistrarConfig};
 use rserpool::proto::timers::{Preset, RegistrarTimers};
 use rserpool::scope::ScopeName;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use toml::de::DeValue;
 
 /// What the file says.
@@ -179,16 +189,29 @@ fn machine(section: &mut Section<'_>, machine: &mut RegistrarConfig, preset: Opt
     machine.peers = section.take_list("peers", config::parsed).unwrap_or_default();
     machine.id = section.take("id", config::id).map_or(ServerId::NONE, ServerId);
     machine.timers = RegistrarTimers::preset(preset.unwrap_or_default());
-    section.section("timers", |section| timers(section, &mut machine.timers, preset));
+    let mut in_file = None;
+    section.section("timers", |section| {
+        in_file = timers(section, &mut machine.timers, preset);
+    });
     let of_all = machine.timers.clone();
+    let space = &mut machine.limits.handlespace;
+    space.rules = Rules::preset(preset.or(in_file).unwrap_or_default());
+    section.section("selection", |section| rules(section, &mut space.rules));
     section.section("pool", |pools| {
         for name in pools.keys() {
             let handle = PoolHandle::new(&name);
             pools.section(&name, |pool| {
                 let mut of_pool = of_all.clone();
-                pool.section("timers", |section| timers(section, &mut of_pool, None));
+                pool.section("timers", |section| {
+                    timers(section, &mut of_pool, None);
+                });
+                let mut own_rules = space.rules;
+                pool.section("selection", |section| rules(section, &mut own_rules));
                 match handle {
-                    Ok(handle) => drop(machine.pools.insert(handle, of_pool)),
+                    Ok(handle) => {
+                        space.pool_rules.insert(handle.clone(), own_rules);
+                        machine.pools.insert(handle, of_pool);
+                    }
                     Err(error) => pool.problem("", error),
                 }
             });
@@ -218,9 +241,31 @@ fn machine(section: &mut Section<'_>, machine: &mut RegistrarConfig, preset: Opt
     });
 }
 
-/// Reads timers over those that are in `timers` already, and says which do not go together.
-fn timers(section: &mut Section<'_>, timers: &mut RegistrarTimers, forced: Option<Preset>) {
-    if let Some(preset) = section.take("preset", config::parsed::<Preset>)
+/// Reads how policies are applied.
+fn rules(section: &mut Section<'_>, rules: &mut Rules) {
+    section.set("share_cap", &mut rules.share_cap, |value| count_or("off", value));
+    section.set("slow_start", &mut rules.slow_start, config::truth);
+    section.set("increment", &mut rules.increment, |value| count_or("rfc", value));
+}
+
+/// Reads a whole number from 1 on, or a word for none.
+fn count_or(none: &str, value: &DeValue<'_>) -> Result<Option<NonZeroU32>, String> {
+    match value {
+        DeValue::String(text) if text == none => Ok(None),
+        DeValue::String(_) => Err(format!("it is neither a number nor \"{none}\"")),
+        value => config::count::<u32>(value).map(NonZeroU32::new),
+    }
+}
+
+/// Reads timers over those that are in `timers` already, and says which do not go together; the
+/// preset, if it is said here.
+fn timers(
+    section: &mut Section<'_>,
+    timers: &mut RegistrarTimers,
+    forced: Option<Preset>,
+) -> Option<Preset> {
+    let preset = section.take("preset", config::parsed::<Preset>);
+    if let Some(preset) = preset
         && forced.is_none()
     {
         *timers = RegistrarTimers::preset(preset);
@@ -257,6 +302,7 @@ fn timers(section: &mut Section<'_>, timers: &mut RegistrarTimers, forced: Optio
                 .problem(set, format!("{key} ({value:?}) must not be below {other} ({least:?})"));
         }
     }
+    preset
 }
 
 fn level(value: &DeValue<'_>) -> Result<String, String> {
@@ -296,6 +342,21 @@ mod tests {
         let file = FileConfig::read("", None).unwrap();
         assert_eq!(file.own.machine.timers, RegistrarTimers::default());
         assert!(file.own.asap.is_none() && file.own.enrp.is_none());
+    }
+
+    #[test]
+    fn shares_are_bounded_unless_the_timers_are_the_rfcs_or_a_pool_says_otherwise() {
+        let rules =
+            |text: &str| FileConfig::read(text, None).unwrap().own.machine.limits.handlespace;
+        assert_eq!(rules("").rules, Rules::preset(Preset::Default));
+        assert_eq!(rules("[timers]\npreset = 'rfc'\n").rules, Rules::default());
+        let space = rules("[selection]\nshare_cap = 7\n[pool.web.selection]\nslow_start = false\n");
+        let web = space.rules_of(&PoolHandle::new("web").unwrap());
+        assert_eq!((web.share_cap, web.slow_start), (NonZeroU32::new(7), false));
+        let other = space.rules_of(&PoolHandle::new("other").unwrap());
+        assert_eq!((other.share_cap, other.slow_start), (NonZeroU32::new(7), true));
+        let wrong = problems("[selection]\nshare_cap = 0\nslow_start = 1\nincrement = 'few'\n");
+        assert_eq!(wrong.len(), 3, "{wrong:?}");
     }
 
     #[test]

@@ -108,6 +108,22 @@ A file, with everything by default but what it says:
   [pool.\"web\".timers]              # for one pool; the rest as in [timers]
   keep_alive_interval = \"100ms\"
 
+  [selection]                      # how policies are applied
+  share_cap = 4                    # fair shares that one element has at most; or off
+  slow_start = true                # new elements get their share little by little
+  increment = \"rfc\"              # or how many elements of an answer count as selected
+
+  [pool.\"web\".selection]          # for one pool; the rest as in [selection]
+  share_cap = \"off\"
+
+  [distance]                       # for policies such as least-used-dpf
+  location = \"berlin\"            # of this registrar
+  [distance.hosts]
+  \"10.1.0.0/16\" = \"berlin\"
+  \"10.2.0.0/16\" = \"paris\"      # or how far, there and back: 40ms
+  [distance.from.berlin]
+  paris = \"9ms\"
+
   [limits]
   associations = 20000
   idle_timeout = \"120s\"

@@ -1,7 +1,8 @@
 //! Every policy, driven by bytes, beside a model that keeps nothing but the elements' words.
 
 use super::Bytes;
-use crate::policy::{Dice, Policy, PolicyKind, PolicyTable, Seat};
+use crate::policy::{Dice, Policy, PolicyKind, Rules, Seat, testing};
+use crate::timers::Preset;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -12,15 +13,18 @@ use alloc::vec::Vec;
 /// those there are. Least used and its relatives return minima in ascending order, priority maxima
 /// in descending order; counters of degradation begin anew with each registration. Round robin
 /// begins with each element as often as with any other while none comes or goes. Weight 0 is never
-/// returned.
+/// returned. Behind a guard the order may be another, and all else holds.
 pub fn policy_operations(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
-    let table = PolicyTable::builtin();
-    let number = usize::from(bytes.next()) % table.iter().len();
-    let Some(kind) = table.iter().nth(number) else { return };
+    let table = testing::table(None);
+    let number = usize::from(bytes.next());
+    let Some(kind) = table.iter().nth(number % table.iter().len()) else { return };
+    // The highest bit asks for a guard.
+    let guard = if number & 0x80 == 0 { Preset::Rfc } else { Preset::Default };
     let mut model = Model {
         kind,
-        policy: (kind.create)(),
+        guarded: guard != Preset::Rfc && kind.looks_at_load(),
+        policy: Rules::preset(guard).apply(kind),
         dice: Dice::new([bytes.next(); 32]),
         elements: BTreeMap::new(),
         answer: Vec::new(),
@@ -33,6 +37,7 @@ pub fn policy_operations(bytes: &[u8]) {
 
 struct Model<'a> {
     kind: &'a PolicyKind,
+    guarded: bool,
     policy: Box<dyn Policy>,
     dice: Dice,
     elements: BTreeMap<Seat, Element>,
@@ -43,6 +48,8 @@ struct Element {
     words: Vec<u32>,
     /// Answers that held it since it registered last.
     selected: u64,
+    /// Reports of users, halved with every registration.
+    failures: u16,
     /// Answers that began with it since an element came or went.
     began: u64,
 }
@@ -59,17 +66,24 @@ impl Model<'_> {
                 self.policy.remove(seat);
                 self.count_anew();
             }
+            1 if self.elements.contains_key(&seat) => {
+                self.policy.fail(seat);
+                if let Some(element) = self.elements.get_mut(&seat) {
+                    element.failures = element.failures.saturating_add(1);
+                }
+            }
             _ => self.register(seat, bytes),
         }
     }
 
     fn register(&mut self, seat: Seat, bytes: &mut Bytes<'_>) {
         let words: Vec<u32> = self.kind.words.iter().map(|_| bytes.word()).collect();
-        let element = Element { words: words.clone(), selected: 0, began: 0 };
+        let element = Element { words: words.clone(), selected: 0, failures: 0, began: 0 };
         match self.elements.get_mut(&seat) {
             Some(known) => {
                 self.policy.update(seat, &words);
-                *known = Element { began: known.began, ..element };
+                let failures = known.failures / 2;
+                *known = Element { began: known.began, failures, ..element };
             }
             None => {
                 self.policy.insert(seat, &words);
@@ -99,7 +113,7 @@ impl Model<'_> {
         let elements = self.answer.iter().map(|seat| &self.elements[seat]);
         assert!(elements.clone().all(|element| usable(&element)), "weight 0 never");
 
-        if ORDERED.contains(&self.kind.name) {
+        if ORDERED.contains(&self.kind.name) && !self.guarded {
             let keys: Vec<u128> = elements.map(|element| element.key(self.kind.name)).collect();
             assert!(keys.is_sorted(), "in order: {keys:?}");
             let others = self.elements.iter().filter(|(seat, _)| once.binary_search(seat).is_err());
@@ -124,7 +138,7 @@ impl Model<'_> {
 }
 
 /// Policies whose answers are in the order of a key.
-const ORDERED: [&str; 8] = [
+const ORDERED: [&str; 9] = [
     "priority",
     "least-used",
     "least-used-degradation",
@@ -133,6 +147,7 @@ const ORDERED: [&str; 8] = [
     "least-used-dpf",
     "least-used-degradation-dpf",
     "most-used",
+    "sum",
 ];
 
 impl Element {
@@ -163,6 +178,9 @@ impl Element {
             "priority-least-used-degradation" => first + (selected + 1) * second,
             "least-used-dpf" => first + far(second, third),
             "least-used-degradation-dpf" => first + selected * second + far(third, fourth),
+            "sum" => {
+                first + 10 * selected.min(u128::from(u16::MAX)) + 100 * u128::from(self.failures)
+            }
             "most-used" if first == u128::from(u32::MAX) => u128::MAX,
             "most-used" => u128::from(u32::MAX) - first,
             _ => first,

@@ -39,7 +39,7 @@ pub use registration::RegistrationError;
 pub use replication::Update;
 
 use crate::id::{PeId, PoolHandle, ServerId};
-use crate::policy::{Dice, PolicyTable, Seat};
+use crate::policy::{Dice, PolicyTable, Rules, Seat};
 use crate::time::{Duration, Instant};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -72,6 +72,10 @@ pub struct HandlespaceConfig {
     pub policies: PolicyTable,
     /// How far hosts are; what elements say of themselves counts where nothing is said here.
     pub distances: Distances,
+    /// How policies are applied. Defaults to what RFC 5356 says, and nothing more.
+    pub rules: Rules,
+    /// Pools with rules of their own. Defaults to none.
+    pub pool_rules: BTreeMap<PoolHandle, Rules>,
 }
 
 impl Default for HandlespaceConfig {
@@ -85,7 +89,16 @@ impl Default for HandlespaceConfig {
             tombstone_life: Duration::from_millis(1_900),
             policies: PolicyTable::default(),
             distances: Distances::default(),
+            rules: Rules::default(),
+            pool_rules: BTreeMap::new(),
         }
+    }
+}
+
+impl HandlespaceConfig {
+    /// How the policy of a pool is applied.
+    pub fn rules_of(&self, handle: &PoolHandle) -> &Rules {
+        self.pool_rules.get(handle).unwrap_or(&self.rules)
     }
 }
 
@@ -191,7 +204,7 @@ impl Handlespace {
         let index = self.pools.find(handle)?;
         self.seats.clear();
         let pool = self.pools.get_mut(index);
-        pool.select(&mut self.dice, items, &mut self.seats);
+        pool.select(now, &mut self.dice, items, &mut self.seats);
         out.extend(self.seats.iter().map(|&seat| pool.slot_at(seat)));
         if self.leases.next().is_some_and(|next| next <= now) {
             out.retain(|&slot| self.elements.get(slot).is_some_and(|e| e.lease > now));
@@ -208,8 +221,27 @@ impl Handlespace {
             let pool = self.pools.get_mut(element.pool);
             let mut room = [0; 4];
             let words = self.config.distances.words(pool, element, &mut room);
-            pool.set_suspect(&self.config.policies, element.seat, words, suspect);
+            pool.set_suspect(&self.config, element.seat, words, suspect);
         }
+    }
+
+    /// Notes that a user cannot reach an element, for policies that look at that.
+    pub fn note_failure(&mut self, now: Instant, slot: Slot) {
+        if let Some(element) = self.elements.get(slot) {
+            let (pool, seat, suspect) = (element.pool, element.seat, element.suspect());
+            self.pools.get_mut(pool).fail(now, seat, suspect);
+        }
+    }
+
+    /// Hash of the text by which an element wants to be ordered, if its policy is defined by another
+    /// text here: it is kept and told to others, but not selected.
+    pub fn other_text(&self, slot: Slot) -> Option<u32> {
+        let element = self.elements.get(slot)?;
+        let number = element.policy_number();
+        if !number.is_private() {
+            return None;
+        }
+        self.config.policies.by_number(number)?.other_text(element.words())
     }
 
     /// All pools in the order of their handles.

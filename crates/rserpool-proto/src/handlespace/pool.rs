@@ -1,11 +1,12 @@
 //! Pools: a handle, a policy, seats.
 
-use super::Slot;
 use super::shape::{Kind, Shape, Shapes};
 use super::sums::{handle_key, handle_words};
+use super::{HandlespaceConfig, Slot};
 use crate::id::{PeId, PoolHandle};
 use crate::planted::planted;
-use crate::policy::{Dice, Policy, PolicyKind, PolicyNumber, PolicyParameter, PolicyTable, Seat};
+use crate::policy::{Dice, Policy, PolicyKind, PolicyNumber, PolicyParameter, Seat};
+use crate::time::Instant;
 use crate::wire::transport::{Transport, TransportUse};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -34,6 +35,8 @@ pub struct Pool {
     policy_words: Option<usize>,
     /// Which of them is the distance.
     pub(super) distance_word: Option<u8>,
+    /// Whether its policy wants to know the time.
+    timed: bool,
     /// Orders all elements but the suspect ones.
     policy: Box<dyn Policy>,
     /// Orders the suspect ones, while there are any.
@@ -99,8 +102,9 @@ impl Pool {
         self.policy_words.map(|expected| words == Some(expected))
     }
 
-    pub(super) fn new(handle: PoolHandle, shape: Shape, policies: &PolicyTable) -> Self {
-        let kind = policies.by_number(shape.policy);
+    pub(super) fn new(handle: PoolHandle, shape: Shape, config: &HandlespaceConfig) -> Self {
+        let kind = config.policies.by_number(shape.policy);
+        let policy = config.rules_of(&handle).apply(config.policies.answering(shape.policy));
         Self {
             words: handle_words(&handle),
             key: handle_key(&handle),
@@ -109,7 +113,8 @@ impl Pool {
             shapes: None,
             policy_words: kind.map(|kind| kind.words.len()),
             distance_word: kind.and_then(PolicyKind::distance_word),
-            policy: (policies.answering(shape.policy).create)(),
+            timed: policy.is_timed(),
+            policy,
             suspects: None,
             ids: BTreeMap::new(),
             slots: Vec::new(),
@@ -133,7 +138,8 @@ impl Pool {
     }
 
     /// Gives an element a seat and a place in the policy's order.
-    pub(super) fn insert(&mut self, id: PeId, slot: Slot, words: &[u32]) -> Seat {
+    pub(super) fn insert(&mut self, now: Instant, id: PeId, slot: Slot, words: &[u32]) -> Seat {
+        self.set_now(now);
         let seat = if self.free_seat == NONE {
             self.slots.push(slot.0);
             Seat((self.slots.len() - 1) as u32)
@@ -147,7 +153,8 @@ impl Pool {
         seat
     }
 
-    pub(super) fn update(&mut self, seat: Seat, words: &[u32], suspect: bool) {
+    pub(super) fn update(&mut self, now: Instant, seat: Seat, words: &[u32], suspect: bool) {
+        self.set_now(now);
         match &mut self.suspects {
             Some(suspects) if suspect => suspects.policy.update(seat, words),
             _ => self.policy.update(seat, words),
@@ -166,19 +173,39 @@ impl Pool {
         self.slots[seat.index()] = mem::replace(&mut self.free_seat, seat.0);
     }
 
+    /// A user cannot reach an element.
+    pub(super) fn fail(&mut self, now: Instant, seat: Seat, suspect: bool) {
+        self.set_now(now);
+        match &mut self.suspects {
+            Some(suspects) if suspect => suspects.policy.fail(seat),
+            _ => self.policy.fail(seat),
+        }
+    }
+
+    #[inline]
+    fn set_now(&mut self, now: Instant) {
+        if self.timed {
+            self.policy.set_now(now);
+            if let Some(suspects) = &mut self.suspects {
+                suspects.policy.set_now(now);
+            }
+        }
+    }
+
     pub(super) fn set_suspect(
         &mut self,
-        policies: &PolicyTable,
+        config: &HandlespaceConfig,
         seat: Seat,
         words: &[u32],
         suspect: bool,
     ) {
         if suspect {
             self.policy.remove(seat);
-            let create = policies.answering(self.shape.policy).create;
+            let kind = config.policies.answering(self.shape.policy);
+            let rules = config.rules_of(&self.handle);
             let suspects = self
                 .suspects
-                .get_or_insert_with(|| Box::new(Suspects { policy: create(), len: 0 }));
+                .get_or_insert_with(|| Box::new(Suspects { policy: rules.plain(kind), len: 0 }));
             suspects.policy.insert(seat, words);
             suspects.len += 1;
         } else if let Some(suspects) = &mut self.suspects {
@@ -189,15 +216,17 @@ impl Pool {
     }
 
     /// Takes another shape, whose policy orders nobody yet: see [`Pool::seat`].
-    pub(super) fn reshape(&mut self, shape: Shape, policies: &PolicyTable) {
+    pub(super) fn reshape(&mut self, shape: Shape, config: &HandlespaceConfig) {
         self.shape = shape;
-        let kind = policies.by_number(shape.policy);
+        let kind = config.policies.by_number(shape.policy);
         self.policy_words = kind.map(|kind| kind.words.len());
         self.distance_word = kind.and_then(PolicyKind::distance_word);
-        let create = policies.answering(shape.policy).create;
-        self.policy = create();
+        let kind = config.policies.answering(shape.policy);
+        let rules = config.rules_of(&self.handle);
+        self.policy = rules.apply(kind);
+        self.timed = self.policy.is_timed();
         if let Some(suspects) = &mut self.suspects {
-            suspects.policy = create();
+            suspects.policy = rules.plain(kind);
         }
     }
 
@@ -218,7 +247,14 @@ impl Pool {
         }
     }
 
-    pub(super) fn select(&mut self, dice: &mut Dice, items: usize, out: &mut Vec<Seat>) {
+    pub(super) fn select(
+        &mut self,
+        now: Instant,
+        dice: &mut Dice,
+        items: usize,
+        out: &mut Vec<Seat>,
+    ) {
+        self.set_now(now);
         self.policy.select(dice, items, out);
         if planted!("suspects-first")
             && let Some(suspects) = &mut self.suspects

@@ -9,6 +9,7 @@ use crate::policy::PolicyParameter;
 use crate::time::{Duration, Instant};
 use crate::wire::capability::Stamp;
 use crate::wire::operation_error::ErrorCause;
+use crate::wire::policy::PolicyData;
 use crate::wire::pool_element::PoolElement;
 use crate::wire::tlv::Writer;
 use crate::wire::transport::Transport;
@@ -122,6 +123,9 @@ impl Handlespace {
         if !words.unwrap_or_else(|| self.config.policies.accepts(&element.policy)) {
             return Err(RegistrationError::InvalidPolicy { policy: element.policy });
         }
+        if element.policy.number.is_private() {
+            self.say_text(&mut element.policy)?;
+        }
         let slot = pool_index.and_then(|pool| self.elements.find(pool, element.id));
         if slot.is_none() {
             // Rule 5: lack of resources.
@@ -145,8 +149,8 @@ impl Handlespace {
         });
         let until = lease.map_or(Instant::FAR_FUTURE, |lease| now + lease);
         Ok(match slot {
-            Some(slot) => self.replace(slot, element, until),
-            None => self.add(handle, element, until),
+            Some(slot) => self.replace(now, slot, element, until),
+            None => self.add(now, handle, element, until),
         })
     }
 
@@ -206,6 +210,21 @@ impl Handlespace {
         }
     }
 
+    /// Says by which text an element is ordered here, if its policy is defined by one.
+    fn say_text(&self, policy: &mut PolicyParameter) -> Result<(), RegistrationError> {
+        let Some(kind) = self.config.policies.by_number(policy.number) else { return Ok(()) };
+        let (Some(text), PolicyData::Words { len, words }) = (kind.text, &mut policy.data) else {
+            return Ok(());
+        };
+        let last = usize::from(len.saturating_sub(1));
+        let Some(word) = words.get_mut(last) else { return Ok(()) };
+        match mem::replace(word, text.get()) {
+            0 => Ok(()),
+            theirs if theirs == text.get() => Ok(()),
+            _ => Err(RegistrationError::InconsistentPolicy { pool: policy.clone() }),
+        }
+    }
+
     fn check_consistency(
         &self,
         pool: &Pool,
@@ -243,10 +262,16 @@ impl Handlespace {
 
     /// Adds an element that is not there, and its pool if need be (rules 1 and 2).
     #[inline]
-    pub(super) fn add(&mut self, handle: &PoolHandle, wire: PoolElement, until: Instant) -> Change {
+    pub(super) fn add(
+        &mut self,
+        now: Instant,
+        handle: &PoolHandle,
+        wire: PoolElement,
+        until: Instant,
+    ) -> Change {
         let pool_index = self.pools.find(handle.as_bytes()).unwrap_or_else(|| {
-            let policies = &self.config.policies;
-            self.pools.insert(Pool::new(handle.clone(), Shape::of_wire(&wire), policies))
+            let shape = Shape::of_wire(&wire);
+            self.pools.insert(Pool::new(handle.clone(), shape, &self.config))
         });
         let pool = self.pools.get_mut(pool_index);
         let mut element = Element::new(pool_index, wire, until);
@@ -256,7 +281,7 @@ impl Handlespace {
         let element = self.elements.get_mut(slot).expect("it has just been inserted");
         let mut room = [0; 4];
         let words = self.config.distances.words(pool, element, &mut room);
-        element.seat = pool.insert(id, slot, words);
+        element.seat = pool.insert(now, id, slot, words);
         pool.count_shape(Shape::of(element));
         let words = pool.words + sums::id_words(id);
         let handle = pool.handle().clone();
@@ -277,7 +302,13 @@ impl Handlespace {
 
     /// Replaces the attributes of an element that is there (rule 3).
     #[inline]
-    pub(super) fn replace(&mut self, slot: Slot, wire: PoolElement, until: Instant) -> Change {
+    pub(super) fn replace(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        wire: PoolElement,
+        until: Instant,
+    ) -> Change {
         let element = self.elements.get_mut(slot).expect("the caller has found it");
         let (id, previous, old_lease) = (element.id(), element.home(), element.lease);
         let until = if planted!("renewal-keeps-lease") { old_lease } else { until };
@@ -289,7 +320,7 @@ impl Handlespace {
         let pool = self.pools.get_mut(index);
         let mut room = [0; 4];
         let words = self.config.distances.words(pool, element, &mut room);
-        pool.update(element.seat, words, element.suspect());
+        pool.update(now, element.seat, words, element.suspect());
         let after = Shape::of(element);
         if before != after {
             pool.uncount_shape(before);

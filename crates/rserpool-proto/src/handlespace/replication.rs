@@ -51,7 +51,7 @@ impl Handlespace {
                 return Ok(Update::Late);
             }
             self.check_room(pool_index.map(|pool| self.pools.get(pool)))?;
-            return Ok(Update::Applied(self.add(handle, element, until)));
+            return Ok(Update::Applied(self.add(now, handle, element, until)));
         };
         let known = self.elements.get_mut(slot).expect("it has just been found");
         match (stamp, known.stamp()) {
@@ -72,7 +72,7 @@ impl Handlespace {
             }
             _ => {}
         }
-        Ok(Update::Applied(self.replace(slot, element, until)))
+        Ok(Update::Applied(self.replace(now, slot, element, until)))
     }
 
     /// Applies an entry of the table of an element's home: as [`Handlespace::apply_add`], but what
@@ -101,7 +101,7 @@ impl Handlespace {
                 known.home() == from && known.stamp().is_some_and(|known| known > stamp)
             });
             if outdone {
-                return Ok(Update::Applied(self.replace(slot, element, until)));
+                return Ok(Update::Applied(self.replace(now, slot, element, until)));
             }
         } else if self
             .tombstones
@@ -110,7 +110,7 @@ impl Handlespace {
         {
             let pool = self.pools.find(handle.as_bytes()).map(|pool| self.pools.get(pool));
             self.check_room(pool)?;
-            return Ok(Update::Applied(self.add(handle, element, until)));
+            return Ok(Update::Applied(self.add(now, handle, element, until)));
         }
         self.apply_add(now, from, handle, element, lease)
     }

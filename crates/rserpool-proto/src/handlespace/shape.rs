@@ -121,7 +121,7 @@ impl Handlespace {
         if shape == pool.shape {
             return;
         }
-        pool.reshape(shape, &self.config.policies);
+        pool.reshape(shape, &self.config);
         let slots: Vec<_> = pool.slots_after(None).collect();
         for known in slots.into_iter().filter_map(|slot| self.elements.get(slot)) {
             let mut room = [0; 4];

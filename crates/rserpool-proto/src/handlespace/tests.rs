@@ -9,6 +9,7 @@ use crate::wire::pool_element::{ElementExtensions, PoolElement};
 use crate::wire::transport::{Addresses, SctpTransport, Transport, TransportUse};
 use crate::wire::unknown::UnknownParameter;
 use core::net::{IpAddr, SocketAddr};
+use core::num::NonZeroU32;
 
 const HOME: ServerId = ServerId(0x11);
 const OTHER: ServerId = ServerId(0x22);
@@ -533,4 +534,77 @@ fn a_distance_known_here_orders_an_element_in_place_of_its_own_word() {
     // What others are told is what the element has said.
     assert_eq!(space.element(b"p", PeId(2)).unwrap().words(), [0, 1, 99]);
     space.check();
+}
+
+#[test]
+fn a_policy_by_a_text_names_its_hash_and_refuses_another() {
+    use crate::policy::testing;
+    let with_text = |text| {
+        let policies = testing::table(Some(text));
+        Handlespace::new(HandlespaceConfig { policies, ..HandlespaceConfig::default() }, [9; 32])
+    };
+    let by_text = |id, text| {
+        let mut element = element(id, 0);
+        element.policy = PolicyParameter::new(testing::NUMBER, &[5, text]);
+        element
+    };
+    let mut space = with_text(7);
+    // One that does not know the text is ordered by its registrar's.
+    register(&mut space, "p", by_text(1, 0));
+    register(&mut space, "p", by_text(2, 7));
+    assert_eq!(space.element(b"p", PeId(1)).unwrap().words(), [5, 7]);
+    let ErrorCause::InconsistentPolicy(own) = refusal(&mut space, "p", by_text(3, 8)) else {
+        panic!("refused for another reason");
+    };
+    assert_eq!(own.words(), Some(&[5, 7][..]));
+    // What another registrar has by another text is kept, so that both know the same, but not named.
+    let mut theirs = by_text(4, 8);
+    theirs.home = OTHER;
+    let Update::Applied(change) = add(&mut space, OTHER, theirs) else { panic!() };
+    assert_eq!(space.other_text(change.slot), Some(8));
+    assert_eq!(space.other_text(space.slot(b"p", PeId(1)).unwrap()), None);
+    assert_eq!(resolve(&mut space, at(1), "p", 9), Some(vec![1, 2]));
+}
+
+#[test]
+fn time_and_failures_come_to_a_policy_by_a_key() {
+    use crate::policy::testing;
+    let policies = testing::table(None);
+    let config = HandlespaceConfig { policies, ..HandlespaceConfig::default() };
+    let mut space = Handlespace::new(config, [9; 32]);
+    let register_at = |space: &mut Handlespace, secs, id, load| {
+        let mut element = element(id, 0);
+        element.policy = PolicyParameter::new(testing::NUMBER, &[load]);
+        space.register(at(secs), &handle("p"), element, None).unwrap().slot
+    };
+    let old = register_at(&mut space, 0, 1, 0);
+    register_at(&mut space, 100, 2, 50);
+    // A second counts one: the old one is 100 behind as soon as it is looked at again.
+    register_at(&mut space, 100, 1, 0);
+    assert_eq!(resolve(&mut space, at(100), "p", 2), Some(vec![2, 1]));
+    register_at(&mut space, 100, 2, 200);
+    assert_eq!(resolve(&mut space, at(100), "p", 2), Some(vec![1, 2]));
+    space.note_failure(at(100), old);
+    space.set_suspect(old, true);
+    space.note_failure(at(100), old);
+    assert_eq!(resolve(&mut space, at(100), "p", 2), Some(vec![2, 1]));
+    space.check();
+}
+
+#[test]
+fn a_pool_has_rules_of_its_own() {
+    let rules = Rules { share_cap: NonZeroU32::new(1), ..Rules::default() };
+    let pool_rules = BTreeMap::from([(handle("p"), rules)]);
+    let config = HandlespaceConfig { pool_rules, ..HandlespaceConfig::default() };
+    let mut space = Handlespace::new(config, [9; 32]);
+    for pool in ["p", "q"] {
+        for id in 1..=5 {
+            register(&mut space, pool, element(id, id));
+        }
+    }
+    let mut first = |pool| {
+        let answers = (0..20).map(|_| resolve(&mut space, at(1), pool, 3).unwrap()[0]);
+        answers.filter(|first| *first == 1).count()
+    };
+    assert_eq!((first("p"), first("q")), (4, 20));
 }

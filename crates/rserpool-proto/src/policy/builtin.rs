@@ -3,7 +3,7 @@
 //!
 //! `dpf` is rsplib's delay penalty factor: what a millisecond of distance costs.
 
-use super::table::{PolicyKind, Word};
+use super::table::{Create, PolicyKind, Word};
 use super::{
     PolicyNumber, least_used, least_used_degradation, random, random_degradation, round_robin,
     user, weighted_random, weighted_round_robin,
@@ -15,7 +15,7 @@ const WEIGHT: Word = Word {
     help: "Capacity relative to the other elements of the pool; 0 is never selected",
 };
 const PRIORITY: Word = Word { name: "priority", default: 0, help: "Higher is selected first" };
-const LOAD: Word =
+pub(super) const LOAD: Word =
     Word { name: "load", default: 0, help: "Load now, from 0 (idle) to 4294967295 (full)" };
 const DEGRADATION: Word =
     Word { name: "degradation", default: 0, help: "How much one more user adds to the load" };
@@ -38,7 +38,8 @@ pub(super) const ROUND_ROBIN: PolicyKind = PolicyKind {
     name: "round-robin",
     summary: "one element after the other",
     words: &[],
-    create: round_robin::create,
+    create: Create::Code(round_robin::create),
+    text: None,
     pick: user::in_turn,
 };
 
@@ -49,7 +50,8 @@ pub(super) const BUILTIN: [PolicyKind; 17] = [
         name: "weighted-round-robin",
         summary: "one after the other, each as often as its weight says",
         words: &[WEIGHT],
-        create: weighted_round_robin::create,
+        create: Create::Code(weighted_round_robin::create),
+        text: None,
         pick: user::in_turn,
     },
     PolicyKind {
@@ -57,7 +59,8 @@ pub(super) const BUILTIN: [PolicyKind; 17] = [
         name: "random",
         summary: "any element, each as likely",
         words: &[],
-        create: random::create,
+        create: Create::Code(random::create),
+        text: None,
         pick: user::at_random,
     },
     PolicyKind {
@@ -65,7 +68,8 @@ pub(super) const BUILTIN: [PolicyKind; 17] = [
         name: "weighted-random",
         summary: "any element, each as likely as its weight says",
         words: &[WEIGHT],
-        create: weighted_random::create_weighted,
+        create: Create::Code(weighted_random::create_weighted),
+        text: None,
         pick: user::at_random,
     },
     PolicyKind {
@@ -73,7 +77,8 @@ pub(super) const BUILTIN: [PolicyKind; 17] = [
         name: "priority",
         summary: "the elements of highest priority",
         words: &[PRIORITY],
-        create: least_used::create_priority,
+        create: Create::Code(least_used::create_priority),
+        text: None,
         pick: user::by_priority,
     },
     PolicyKind {
@@ -81,7 +86,8 @@ pub(super) const BUILTIN: [PolicyKind; 17] = [
         name: "least-used",
         summary: "the elements of lowest load",
         words: &[LOAD],
-        create: least_used::create_least_used,
+        create: Create::Code(least_used::create_least_used),
+        text: None,
         pick: user::in_order,
     },
     PolicyKind {
@@ -89,7 +95,8 @@ pub(super) const BUILTIN: [PolicyKind; 17] = [
         name: "least-used-degradation",
         summary: "lowest load, where every selection since the registration adds to the load",
         words: &[LOAD, DEGRADATION],
-        create: least_used_degradation::create,
+        create: Create::Code(least_used_degradation::create),
+        text: None,
         pick: user::in_order,
     },
     PolicyKind {
@@ -97,7 +104,8 @@ pub(super) const BUILTIN: [PolicyKind; 17] = [
         name: "priority-least-used",
         summary: "lowest load after one more user has been taken on",
         words: &[LOAD, DEGRADATION],
-        create: least_used::create_priority_least_used,
+        create: Create::Code(least_used::create_priority_least_used),
+        text: None,
         pick: user::in_order,
     },
     PolicyKind {
@@ -105,7 +113,8 @@ pub(super) const BUILTIN: [PolicyKind; 17] = [
         name: "randomized-least-used",
         summary: "any element, each as likely as the load it has left",
         words: &[LOAD],
-        create: weighted_random::create_least_used,
+        create: Create::Code(weighted_random::create_least_used),
+        text: None,
         pick: user::at_random,
     },
     PolicyKind {
@@ -113,7 +122,8 @@ pub(super) const BUILTIN: [PolicyKind; 17] = [
         name: "randomized-priority-least-used",
         summary: "any element, each as likely as the load left after one more user",
         words: &[LOAD, DEGRADATION],
-        create: weighted_random::create_priority_least_used,
+        create: Create::Code(weighted_random::create_priority_least_used),
+        text: None,
         pick: user::at_random,
     },
     PolicyKind {
@@ -121,7 +131,8 @@ pub(super) const BUILTIN: [PolicyKind; 17] = [
         name: "randomized-least-used-degradation",
         summary: "any element, each as likely as the load left, of which every selection takes some",
         words: &[LOAD, DEGRADATION],
-        create: random_degradation::create_least_used,
+        create: Create::Code(random_degradation::create_least_used),
+        text: None,
         pick: user::at_random,
     },
     PolicyKind {
@@ -129,7 +140,8 @@ pub(super) const BUILTIN: [PolicyKind; 17] = [
         name: "priority-least-used-degradation",
         summary: "lowest load after one more user, and every selection adds to the load",
         words: &[LOAD, DEGRADATION],
-        create: least_used_degradation::create_priority,
+        create: Create::Code(least_used_degradation::create_priority),
+        text: None,
         pick: user::in_order,
     },
     PolicyKind {
@@ -137,7 +149,8 @@ pub(super) const BUILTIN: [PolicyKind; 17] = [
         name: "randomized-priority-least-used-degradation",
         summary: "as likely as the load left after one more user, of which selections take some",
         words: &[LOAD, DEGRADATION],
-        create: random_degradation::create_priority_least_used,
+        create: Create::Code(random_degradation::create_priority_least_used),
+        text: None,
         pick: user::at_random,
     },
     PolicyKind {
@@ -145,7 +158,8 @@ pub(super) const BUILTIN: [PolicyKind; 17] = [
         name: "weighted-random-dpf",
         summary: "as likely as the weight says, of which distance takes some",
         words: &[WEIGHT, WEIGHT_DPF, DISTANCE],
-        create: weighted_random::create_weighted_distance,
+        create: Create::Code(weighted_random::create_weighted_distance),
+        text: None,
         pick: user::at_random,
     },
     PolicyKind {
@@ -153,7 +167,8 @@ pub(super) const BUILTIN: [PolicyKind; 17] = [
         name: "least-used-dpf",
         summary: "lowest load, to which distance adds",
         words: &[LOAD, LOAD_DPF, DISTANCE],
-        create: least_used::create_least_used_distance,
+        create: Create::Code(least_used::create_least_used_distance),
+        text: None,
         pick: user::in_order,
     },
     PolicyKind {
@@ -161,7 +176,8 @@ pub(super) const BUILTIN: [PolicyKind; 17] = [
         name: "least-used-degradation-dpf",
         summary: "lowest load, to which distance and every selection add",
         words: &[LOAD, DEGRADATION, LOAD_DPF, DISTANCE],
-        create: least_used_degradation::create_distance,
+        create: Create::Code(least_used_degradation::create_distance),
+        text: None,
         pick: user::in_order,
     },
     PolicyKind {
@@ -169,7 +185,8 @@ pub(super) const BUILTIN: [PolicyKind; 17] = [
         name: "most-used",
         summary: "the elements of highest load that are not full, so that others may be switched off",
         words: &[LOAD],
-        create: least_used::create_most_used,
+        create: Create::Code(least_used::create_most_used),
+        text: None,
         pick: user::in_order,
     },
 ];

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 fn policy(name: &str) -> Box<dyn Policy> {
-    (PolicyTable::builtin().by_name(name).unwrap().create)()
+    PolicyTable::builtin().by_name(name).unwrap().create()
 }
 
 /// A pool with elements of these words, in seats from 0 on.
@@ -316,7 +316,7 @@ fn an_element_whose_weight_falls_to_zero_is_not_selected_until_it_rises() {
 #[test]
 fn words_that_are_missing_have_their_defaults() {
     for kind in PolicyTable::builtin().iter() {
-        let mut policy = (kind.create)();
+        let mut policy = kind.create();
         policy.insert(Seat(0), &[]);
         policy.insert(Seat(1), &[7, 7, 7, 7]);
         policy.update(Seat(1), &[]);
@@ -384,7 +384,7 @@ proptest! {
     #[test]
     fn no_element_comes_twice_and_all_that_may_come_do(steps in steps()) {
         for kind in PolicyTable::builtin().iter() {
-            let mut policy = (kind.create)();
+            let mut policy = kind.create();
             let mut dice = dice();
             let mut members: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
             for step in &steps {
@@ -474,7 +474,7 @@ proptest! {
     #[test]
     fn ordered_policies_return_the_minima_in_order(steps in steps()) {
         for kind in PolicyTable::builtin().iter().filter(|kind| key_of(kind.name, &[0; 4]).is_some()) {
-            let mut policy = (kind.create)();
+            let mut policy = kind.create();
             let mut dice = dice();
             let mut values: BTreeMap<u32, (u128, u128)> = BTreeMap::new();
             let value = |words: &[u32; 4]| key_of(kind.name, words).unwrap();

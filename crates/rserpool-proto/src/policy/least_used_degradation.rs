@@ -40,11 +40,13 @@ struct Degrading {
     begin: fn(&[u32]) -> (u64, u32),
     /// By seat.
     degradation: Vec<u32>,
+    /// How many of an answer count.
+    increment: usize,
 }
 
 impl Degrading {
     fn new(begin: fn(&[u32]) -> (u64, u32)) -> Self {
-        Self { ranking: Ranking::default(), begin, degradation: Vec::new() }
+        Self { ranking: Ranking::default(), begin, degradation: Vec::new(), increment: usize::MAX }
     }
 }
 
@@ -70,10 +72,25 @@ impl Policy for Degrading {
     fn select(&mut self, _: &mut Dice, n: usize, out: &mut Vec<Seat>) {
         // RFC 5356 §5.2.2: the counter of every element returned.
         let degradation = &self.degradation;
-        self.ranking.raise_first(n, |key, seat| {
+        if n <= self.increment {
+            return self.ranking.raise_first(n, |key, seat| {
+                out.push(seat);
+                key.saturating_add(u64::from(degradation[seat.index()]))
+            });
+        }
+        let mut left = n;
+        self.ranking.visit(|_, seat| {
             out.push(seat);
+            left -= 1;
+            left > 0
+        });
+        self.ranking.raise_first(self.increment, |key, seat| {
             key.saturating_add(u64::from(degradation[seat.index()]))
         });
+    }
+
+    fn set_increment(&mut self, most: usize) {
+        self.increment = most;
     }
 
     fn check(&self) {

@@ -16,6 +16,7 @@
 
 mod builtin;
 mod dice;
+mod keyed;
 #[cfg(test)]
 mod laws;
 mod least_used;
@@ -24,6 +25,7 @@ mod random;
 mod random_degradation;
 mod ranking;
 mod round_robin;
+mod rules;
 mod table;
 mod user;
 mod weighted_random;
@@ -31,9 +33,14 @@ mod weighted_round_robin;
 
 pub use crate::wire::policy::{PolicyData, PolicyNumber, PolicyParameter};
 pub use dice::Dice;
-pub use table::{InvalidPolicy, PolicyKind, PolicyTable, Word};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use keyed::testing;
+pub use keyed::{Key, Measures};
+pub use rules::Rules;
+pub use table::{Create, InvalidPolicy, PolicyKind, PolicyTable, Word};
 pub use user::{Candidate, Turn};
 
+use crate::time::Instant;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -69,6 +76,27 @@ pub trait Policy: fmt::Debug + Send + Sync {
 
     /// Appends up to `n` seats to `out`, best first, none twice.
     fn select(&mut self, dice: &mut Dice, n: usize, out: &mut Vec<Seat>);
+
+    /// Whether it wants to know the time ([`Policy::set_now`]).
+    fn is_timed(&self) -> bool {
+        false
+    }
+
+    /// What time it is, said before anything else happens, to a policy that wants to know.
+    fn set_now(&mut self, now: Instant) {
+        let _ = now;
+    }
+
+    /// How many of the elements of an answer count as selected, from the first on: rsplib's
+    /// MaxIncrement. By default what RFC 5356 says of the policy.
+    fn set_increment(&mut self, most: usize) {
+        let _ = most;
+    }
+
+    /// A user has reported that it cannot reach the element of a taken seat.
+    fn fail(&mut self, seat: Seat) {
+        let _ = seat;
+    }
 
     /// Compares what is kept with what it should be, for tests and the simulator.
     ///

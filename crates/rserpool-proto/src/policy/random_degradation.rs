@@ -29,11 +29,13 @@ struct Degrading {
     weighted: Weighted,
     /// By seat.
     degradation: Vec<u32>,
+    /// How many of an answer count.
+    increment: usize,
 }
 
 impl Degrading {
     fn new(weight: fn(&[u32]) -> u32) -> Self {
-        Self { weighted: Weighted::new(weight), degradation: Vec::new() }
+        Self { weighted: Weighted::new(weight), degradation: Vec::new(), increment: usize::MAX }
     }
 
     fn set_degradation(&mut self, seat: Seat, words: &[u32]) {
@@ -61,9 +63,13 @@ impl Policy for Degrading {
     fn select(&mut self, dice: &mut Dice, n: usize, out: &mut Vec<Seat>) {
         let begin = out.len();
         self.weighted.select(dice, n, out);
-        for &seat in out.iter().skip(begin) {
+        for &seat in out.iter().skip(begin).take(self.increment) {
             self.weighted.lower(seat, self.degradation[seat.index()]);
         }
+    }
+
+    fn set_increment(&mut self, most: usize) {
+        self.increment = most;
     }
 
     fn check(&self) {

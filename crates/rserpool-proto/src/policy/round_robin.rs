@@ -19,6 +19,8 @@ struct RoundRobin {
     /// Where the next answer begins, if `len` is not 0.
     head: u32,
     len: usize,
+    /// How far an answer moves the head at most, but for the first.
+    further: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,6 +73,13 @@ impl Policy for RoundRobin {
         if !planted!("head-not-advanced") {
             self.head = self.links[self.head as usize].next;
         }
+        for _ in 0..self.further.min(n - 1) {
+            self.head = self.links[self.head as usize].next;
+        }
+    }
+
+    fn set_increment(&mut self, most: usize) {
+        self.further = most.saturating_sub(1);
     }
 
     fn check(&self) {

@@ -1,12 +1,13 @@
 //! The one table of policies: numbers, names, words, and what makes them.
 
-use super::builtin::{BUILTIN, DISTANCE, ROUND_ROBIN};
+use super::builtin::{BUILTIN, DISTANCE, LOAD, ROUND_ROBIN};
 use super::user::{Candidate, Turn};
-use super::{Dice, Policy, PolicyNumber, PolicyParameter};
+use super::{Dice, Key, Policy, PolicyNumber, PolicyParameter, keyed};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::num::NonZeroU32;
 
 /// A policy: how it is called, what it carries, and its two sides.
 #[derive(Clone, Copy, Debug)]
@@ -19,20 +20,55 @@ pub struct PolicyKind {
     pub summary: &'static str,
     /// The words an element registers with, in wire order.
     pub words: &'static [Word],
-    /// Makes the registrar side for a new pool.
-    pub create: fn() -> Box<dyn Policy>,
+    /// What makes the registrar side: see [`PolicyKind::create`].
+    pub create: Create,
+    /// Hash of the text that defines it, if one does: its last word says by which text an element
+    /// wants to be ordered, and 0, which is no hash, leaves that to its registrar.
+    pub text: Option<NonZeroU32>,
     /// The user side: which of an answer's elements to take, by its position; `None` if none is
     /// usable.
     pub pick: fn(&mut Turn, &mut dyn Iterator<Item = Candidate<'_>>, &mut Dice) -> Option<usize>,
 }
 
 impl PolicyKind {
+    /// The registrar side for a new pool.
+    pub fn create(&self) -> Box<dyn Policy> {
+        match self.create {
+            Create::Code(create) => create(),
+            Create::ByKey(key) => {
+                keyed::create_by_key(key, self.words.len(), self.text.map(NonZeroU32::get))
+            }
+        }
+    }
+
+    /// Whether its order follows what elements say of their load, or a key.
+    pub fn looks_at_load(&self) -> bool {
+        let load = self.words.iter().any(|word| word.name == LOAD.name);
+        !self.words.is_empty() && (load || matches!(self.create, Create::ByKey(_)))
+    }
+
+    /// The text by which an element of these words is ordered, if that is another one than ours.
+    pub fn other_text(&self, words: &[u32]) -> Option<u32> {
+        let own = self.text?.get();
+        let theirs = words.get(self.words.len().checked_sub(1)?).copied().unwrap_or(0);
+        (theirs != own).then_some(theirs)
+    }
+
     /// Which word is the element's distance from the registrar, if any: the one word that a
     /// registrar may know better than the element.
     pub fn distance_word(&self) -> Option<u8> {
         let place = self.words.iter().position(|word| word.name == DISTANCE.name)?;
         u8::try_from(place).ok()
     }
+}
+
+/// What makes the registrar side of a policy.
+#[derive(Clone, Copy, Debug)]
+pub enum Create {
+    /// Code of its own.
+    Code(fn() -> Box<dyn Policy>),
+    /// A key: elements are ordered by it.
+    ByKey(&'static dyn Key),
 }
 
 /// One word of a policy's data.
@@ -76,7 +112,7 @@ impl PolicyTable {
         if reserved || self.by_number(kind.number).is_some() || self.by_name(kind.name).is_some() {
             return Err(InvalidPolicy::Taken { number: kind.number, name: kind.name });
         }
-        if kind.words.len() > MAX_WORDS {
+        if kind.words.len() > MAX_WORDS || (kind.text.is_some() && kind.words.is_empty()) {
             return Err(InvalidPolicy::TooManyWords { name: kind.name });
         }
         let mut kinds: Vec<_> = self.kinds.to_vec();
@@ -188,7 +224,9 @@ pub enum InvalidPolicy {
         name: &'static str,
     },
     /// A policy to be added has more than four words.
-    #[error("policy {name} cannot be added: it has more than {MAX_WORDS} words")]
+    #[error(
+        "policy {name} cannot be added: it has more than {MAX_WORDS} words, or a text and none"
+    )]
     TooManyWords {
         /// Its name.
         name: &'static str,

@@ -25,6 +25,8 @@ struct WeightedRoundRobin {
     now: u64,
     /// How many have joined: spreads them over their first unit.
     joined: u64,
+    /// How many of an answer have had their turn by it, but for the first.
+    further: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,14 +95,19 @@ impl Policy for WeightedRoundRobin {
         if n == 0 {
             return;
         }
-        let end = out.len() + n.min(self.ranking.len());
+        if self.ranking.len() == 0 {
+            return;
+        }
+        let begin = out.len();
+        let end = begin + n.min(self.ranking.len());
         self.ranking.visit(|_, seat| {
             out.push(seat);
             out.len() < end
         });
         // As in round robin, the list moves by one however many were returned.
         let (weights, now) = (&mut self.weights, &mut self.now);
-        self.ranking.raise_first(1, |time, seat| {
+        let turns = 1 + self.further.min(end - begin - 1);
+        self.ranking.raise_first(turns, |time, seat| {
             *now = time;
             time + weights[seat.index()].turn()
         });
@@ -108,6 +115,10 @@ impl Policy for WeightedRoundRobin {
             self.ranking.lower(self.now);
             self.now = 0;
         }
+    }
+
+    fn set_increment(&mut self, most: usize) {
+        self.further = most.saturating_sub(1);
     }
 
     fn check(&self) {

@@ -5,7 +5,7 @@
 //! position is kept per association, so that what is added or removed between two pieces neither
 //! repeats nor hides what was there all the time.
 
-use super::{Action, CAPABILITIES, Ignored, Registrar};
+use super::{Action, CAPABILITIES, Event, Ignored, Registrar};
 use crate::handlespace::{Change, ChangeKind, Handlespace, RegistrationError, Slot, Update};
 use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
 use crate::planted::planted;
@@ -303,6 +303,7 @@ impl Registrar {
         }
         match add(&mut self.handlespace, element, lease) {
             Ok(Update::Applied(change)) => {
+                self.compare_texts(&change);
                 if change.previous_home == Some(self.id) && change.home != self.id {
                     // It has registered there, or was offered.
                     if self.is_offered(change.slot) {
@@ -315,6 +316,15 @@ impl Registrar {
             }
             Ok(Update::Known(_) | Update::Late) => {}
             Err(_) => self.ignore(assoc, Ignored::NoRoom),
+        }
+    }
+
+    /// Says when another registrar orders the elements of a pool by another text.
+    fn compare_texts(&mut self, change: &Change) {
+        let added = change.kind == ChangeKind::Added;
+        if added && let Some(theirs) = self.handlespace.other_text(change.slot) {
+            let (handle, id, home) = (change.handle.clone(), change.id, change.home);
+            self.emit(Event::OtherPolicyText { handle, id, home, theirs });
         }
     }
 

@@ -47,6 +47,18 @@ pub enum Event {
         /// Its identifier.
         id: PeId,
     },
+    /// An element's policy is defined by another text at its home than here: it is kept, but not
+    /// selected.
+    OtherPolicyText {
+        /// Its pool.
+        handle: PoolHandle,
+        /// Its identifier.
+        id: PeId,
+        /// Its home.
+        home: ServerId,
+        /// Hash of the text there; 0 if there is none.
+        theirs: u32,
+    },
     /// So many elements have fallen silent at once that it may be us who are cut off: they are ranked
     /// last, and peers are asked to look after them.
     MassSilence {

@@ -274,6 +274,7 @@ impl Registrar {
             return;
         };
         let suspected = supervision.standing.reported(now, reporter);
+        self.handlespace.note_failure(now, slot);
         if supervision.asked.is_none() {
             self.ask(now, slot);
         }

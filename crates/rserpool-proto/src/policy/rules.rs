@@ -1,0 +1,434 @@
+//! How a registrar applies the policy of a pool, and the guard against loads that are not honest.
+//!
+//! A policy believes what elements say. One that always says that it is idle would be named in every
+//! answer, and one that has just come, and is idle in truth, would be named by all who ask before its
+//! next report. The guard counts who stands **first** in answers, because that is who is used, in
+//! windows of [`ROUNDS`] answers for each element. Who has been first often enough is held back: the
+//! others are ranked before it until the window ends, or until nobody else is left.
+//!
+//! ```text
+//!   answers   |<------ window: 4 for each element ------>|<------ window ...
+//!   a liar     1 2 3 ... 16  held back, ranked last       1 2 3
+//!   a new one  1  held back                               1 2  held back
+//! ```
+
+use super::{Dice, Policy, PolicyKind, Seat};
+use crate::grow::reach;
+use crate::time::Instant;
+use crate::timers::Preset;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::mem;
+use core::num::NonZeroU32;
+use core::ops::Range;
+
+/// How a registrar applies the policy of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// How many elements of an answer count as selected, from the first on: rsplib's MaxIncrement.
+    /// `None`, the default, is what RFC 5356 says of each policy: one for round robin, all for
+    /// those with degradation.
+    pub increment: Option<NonZeroU32>,
+    /// How often an element of a pool of at least five may be first in answers, in fair shares.
+    /// `None`, the default, is no bound. Only for policies that look at a load.
+    pub share_cap: Option<NonZeroU32>,
+    /// Whether a new element is to be first rarely at first: a quarter of the fair share, twice as
+    /// much in each window that follows. Defaults to no. Only for policies that look at a load.
+    pub slow_start: bool,
+}
+
+impl Rules {
+    /// Four fair shares and slow start; nothing of both with the timers of the RFC.
+    pub fn preset(preset: Preset) -> Self {
+        match preset {
+            Preset::Rfc => Self::default(),
+            Preset::Default | Preset::Realtime => {
+                Self { increment: None, share_cap: NonZeroU32::new(4), slow_start: true }
+            }
+        }
+    }
+
+    /// The registrar side of a policy for a new pool.
+    pub fn apply(&self, kind: &PolicyKind) -> Box<dyn Policy> {
+        let wanted = self.share_cap.is_some() || self.slow_start;
+        if !wanted || !kind.looks_at_load() {
+            return self.plain(kind);
+        }
+        Box::new(Guarded {
+            free: self.plain(kind),
+            held: self.plain(kind),
+            held_back: Vec::new(),
+            rules: *self,
+            words_each: kind.words.len(),
+            words: Vec::new(),
+            tallies: Vec::new(),
+            members: 0,
+            window: 0,
+            left: 0,
+        })
+    }
+
+    /// Without a guard.
+    pub(crate) fn plain(&self, kind: &PolicyKind) -> Box<dyn Policy> {
+        let mut policy = kind.create();
+        if let Some(most) = self.increment {
+            policy.set_increment(usize::try_from(most.get()).unwrap_or(usize::MAX));
+        }
+        policy
+    }
+}
+
+/// Answers in a window, for each element: an element's fair share of being first.
+const ROUNDS: u32 = 4;
+/// Smallest pool in which shares are bounded.
+const SMALLEST: usize = 5;
+/// Windows in which an element is new.
+const NEW: u8 = 5;
+
+/// A policy with a guard before it.
+#[derive(Debug)]
+struct Guarded {
+    /// Orders those that are not held back.
+    free: Box<dyn Policy>,
+    /// Orders those that are.
+    held: Box<dyn Policy>,
+    held_back: Vec<Seat>,
+    rules: Rules,
+    words_each: usize,
+    /// By seat, `words_each` of each.
+    words: Vec<u32>,
+    /// By seat.
+    tallies: Vec<Tally>,
+    members: usize,
+    window: u32,
+    /// Answers until it ends.
+    left: u64,
+}
+
+/// What is counted of an element.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    /// When it was counted last.
+    window: u32,
+    /// How often it was first in that.
+    first: u16,
+    /// Windows since it came, up to [`NEW`].
+    age: u8,
+    held: bool,
+}
+
+impl Guarded {
+    fn range_of(&self, seat: Seat) -> Range<usize> {
+        let begin = seat.index() * self.words_each;
+        begin..begin + self.words_each
+    }
+
+    fn keep(&mut self, seat: Seat, words: &[u32]) {
+        let range = self.range_of(seat);
+        for (place, kept) in self.words[range].iter_mut().enumerate() {
+            *kept = words.get(place).copied().unwrap_or(0);
+        }
+    }
+
+    /// Counts that an element was first; whether that was the last time in this window.
+    fn count(&mut self, seat: Seat) -> bool {
+        let cap = self.rules.share_cap.filter(|_| self.members >= SMALLEST);
+        let cap = cap.map_or(u32::MAX, |cap| cap.get().saturating_mul(ROUNDS));
+        let tally = &mut self.tallies[seat.index()];
+        let windows = self.window.wrapping_sub(tally.window);
+        if windows > 0 {
+            let age = u32::from(tally.age).saturating_add(windows).min(u32::from(NEW));
+            *tally = Tally { window: self.window, first: 0, age: age as u8, held: tally.held };
+        }
+        tally.first = tally.first.saturating_add(1);
+        let new = self.rules.slow_start && tally.age < NEW;
+        let most = if new { cap.min(1 << tally.age) } else { cap };
+        u32::from(tally.first) >= most
+    }
+
+    fn hold(&mut self, seat: Seat) {
+        self.free.remove(seat);
+        self.tallies[seat.index()].held = true;
+        self.held_back.push(seat);
+        self.held.insert(seat, &self.words[self.range_of(seat)]);
+    }
+
+    /// Begins a window, in which nobody is held back.
+    fn begin(&mut self) {
+        self.window = self.window.wrapping_add(1);
+        self.left = self.members as u64 * u64::from(ROUNDS);
+        while let Some(seat) = self.held_back.pop() {
+            self.held.remove(seat);
+            self.tallies[seat.index()].held = false;
+            self.free.insert(seat, &self.words[self.range_of(seat)]);
+        }
+    }
+
+    fn home_of(&mut self, seat: Seat) -> &mut Box<dyn Policy> {
+        if self.tallies[seat.index()].held { &mut self.held } else { &mut self.free }
+    }
+}
+
+impl Policy for Guarded {
+    fn insert(&mut self, seat: Seat, words: &[u32]) {
+        reach(&mut self.tallies, seat.index(), Tally::default());
+        reach(&mut self.words, (seat.index() + 1) * self.words_each - 1, 0);
+        self.tallies[seat.index()] = Tally { window: self.window, ..Tally::default() };
+        self.keep(seat, words);
+        self.members += 1;
+        self.free.insert(seat, words);
+    }
+
+    fn update(&mut self, seat: Seat, words: &[u32]) {
+        self.keep(seat, words);
+        self.home_of(seat).update(seat, words);
+    }
+
+    fn remove(&mut self, seat: Seat) {
+        self.members -= 1;
+        self.home_of(seat).remove(seat);
+        if mem::take(&mut self.tallies[seat.index()].held) {
+            self.held_back.retain(|held| *held != seat);
+        }
+    }
+
+    fn select(&mut self, dice: &mut Dice, n: usize, out: &mut Vec<Seat>) {
+        if n == 0 {
+            return;
+        }
+        if self.left == 0 {
+            self.begin();
+        }
+        let begin = out.len();
+        self.free.select(dice, n, out);
+        if out.len() == begin && !self.held_back.is_empty() {
+            self.begin();
+            self.free.select(dice, n, out);
+        }
+        let missing = n - (out.len() - begin);
+        if missing > 0 && !self.held_back.is_empty() {
+            self.held.select(dice, missing, out);
+        }
+        self.left = self.left.saturating_sub(1);
+        if let Some(&first) = out.get(begin)
+            && self.count(first)
+        {
+            self.hold(first);
+        }
+    }
+
+    fn is_timed(&self) -> bool {
+        self.free.is_timed()
+    }
+
+    fn set_now(&mut self, now: Instant) {
+        self.free.set_now(now);
+        self.held.set_now(now);
+    }
+
+    fn fail(&mut self, seat: Seat) {
+        self.home_of(seat).fail(seat);
+    }
+
+    fn check(&self) {
+        self.free.check();
+        self.held.check();
+        let held = self.tallies.iter().filter(|tally| tally.held).count();
+        assert_eq!(held, self.held_back.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::PolicyTable;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    fn rules(share_cap: u32, slow_start: bool) -> Rules {
+        Rules { increment: None, share_cap: NonZeroU32::new(share_cap), slow_start }
+    }
+
+    fn pool(name: &str, rules: Rules, loads: &[u32]) -> Box<dyn Policy> {
+        let mut policy = rules.apply(PolicyTable::builtin().by_name(name).unwrap());
+        for (seat, load) in (0..).zip(loads) {
+            policy.insert(Seat(seat), &[*load, 0]);
+        }
+        policy
+    }
+
+    fn select(policy: &mut Box<dyn Policy>, dice: &mut Dice, n: usize) -> Vec<u32> {
+        let mut out = Vec::new();
+        policy.select(dice, n, &mut out);
+        policy.check();
+        out.into_iter().map(|seat| seat.0).collect()
+    }
+
+    fn firsts(policy: &mut Box<dyn Policy>, answers: usize, elements: usize) -> Vec<u32> {
+        let mut dice = Dice::new([5; 32]);
+        let mut counts = vec![0; elements];
+        for _ in 0..answers {
+            counts[select(policy, &mut dice, 3)[0] as usize] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn one_that_always_says_it_is_idle_has_four_fair_shares_at_most() {
+        for name in ["least-used", "least-used-degradation", "randomized-least-used"] {
+            let full = u32::MAX - 10;
+            let mut loads = vec![full; 20];
+            loads[3] = 0;
+            let counts = firsts(&mut pool(name, rules(4, false), &loads), 20_000, 20);
+            assert!(counts[3] <= 4_000, "{name}: {counts:?}");
+            assert!(counts[3] >= 3_900, "{name}: {counts:?}");
+            let counts = firsts(&mut pool(name, Rules::default(), &loads), 20_000, 20);
+            assert!(counts[3] >= 19_900, "{name} without a guard: {counts:?}");
+        }
+    }
+
+    #[test]
+    fn a_pool_of_fewer_than_five_has_no_bound() {
+        let counts = firsts(&mut pool("least-used", rules(4, false), &[0, 9, 9, 9]), 1_000, 4);
+        assert_eq!(counts, [1_000, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_new_element_is_first_once_in_its_first_window_and_twice_as_often_in_each_next() {
+        let mut policy = pool("least-used", rules(1_000, true), &[9; 10]);
+        // While all are new a window ends after 20 answers, as nobody is left to be named. It comes
+        // when one of 40 has just begun; those that follow have 44 answers.
+        firsts(&mut policy, 20 + 10 * 40 + 1, 10);
+        policy.insert(Seat(10), &[0, 0]);
+        let mut dice = Dice::new([5; 32]);
+        let counts = [39, 44, 44, 44, 44, 44, 44].map(|answers| {
+            (0..answers).filter(|_| select(&mut policy, &mut dice, 1) == [10]).count()
+        });
+        assert_eq!(counts, [1, 2, 4, 8, 16, 44, 44]);
+    }
+
+    #[test]
+    fn a_pool_in_which_all_are_new_serves_as_one_in_which_none_is() {
+        let counts = firsts(&mut pool("least-used", rules(4, true), &[9; 10]), 1_000, 10);
+        assert!(counts.iter().all(|count| *count == 100), "{counts:?}");
+    }
+
+    #[test]
+    fn one_held_back_is_still_named_when_there_are_not_enough_others() {
+        let mut policy = pool("least-used", rules(4, false), &[0, 9, 9, 9, 9]);
+        let mut dice = Dice::new([5; 32]);
+        for _ in 0..16 {
+            assert_eq!(select(&mut policy, &mut dice, 5)[0], 0);
+        }
+        let answer = select(&mut policy, &mut dice, 5);
+        assert_eq!((answer.len(), answer[4]), (5, 0));
+        policy.update(Seat(0), &[1]);
+        policy.remove(Seat(0));
+        assert_eq!(select(&mut policy, &mut dice, 5).len(), 4);
+    }
+
+    #[test]
+    fn an_increment_says_how_many_of_an_answer_count() {
+        let apply = |name: &str, most| {
+            let rules = Rules { increment: NonZeroU32::new(most), ..Rules::default() };
+            pool(name, rules, &[0; 4])
+        };
+        let mut dice = Dice::new([5; 32]);
+        let mut policy = apply("round-robin", 2);
+        assert_eq!(select(&mut policy, &mut dice, 3), [0, 1, 2]);
+        assert_eq!(select(&mut policy, &mut dice, 1), [2], "no more than the answer has");
+        assert_eq!(select(&mut policy, &mut dice, 3), [3, 0, 1]);
+        let rules = Rules { increment: NonZeroU32::new(1), ..Rules::default() };
+        let table = PolicyTable::builtin();
+        let mut policy = rules.apply(table.by_name("least-used-degradation").unwrap());
+        for seat in 0..3 {
+            policy.insert(Seat(seat), &[seat, 10]);
+        }
+        assert_eq!(select(&mut policy, &mut dice, 3), [0, 1, 2]);
+        assert_eq!(select(&mut policy, &mut dice, 3), [1, 2, 0], "only the first has degraded");
+        let rules = Rules { increment: NonZeroU32::new(3), ..Rules::default() };
+        let mut policy = rules.apply(table.by_name("weighted-round-robin").unwrap());
+        for seat in 0..4 {
+            policy.insert(Seat(seat), &[1]);
+        }
+        let (one, two) = (select(&mut policy, &mut dice, 3), select(&mut policy, &mut dice, 3));
+        assert_eq!(one[0], two[1], "three have had their turn: {one:?} {two:?}");
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u32, u32),
+        Update(u32, u32),
+        Remove(u32),
+        Select(usize),
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        /// Whatever comes and goes, an answer holds as many as without a guard, none twice, and in a
+        /// pool that stays as it is nobody is first more often than its share allows.
+        #[test]
+        fn a_guard_hides_nobody_and_bounds_everybody(
+            steps in proptest::collection::vec(prop_oneof![
+                3 => (0u32..30, 0u32..4).prop_map(|(seat, load)| Step::Insert(seat, load)),
+                2 => (0u32..30, prop_oneof![0u32..4, Just(u32::MAX)])
+                    .prop_map(|(seat, load)| Step::Update(seat, load)),
+                1 => (0u32..30).prop_map(Step::Remove),
+                6 => (0usize..40).prop_map(Step::Select),
+            ], 0..300),
+            cap in 1u32..6,
+            slow_start in any::<bool>(),
+        ) {
+            let table = PolicyTable::builtin();
+            for kind in table.iter().filter(|kind| kind.looks_at_load()) {
+                let mut guarded = rules(cap, slow_start).apply(kind);
+                let mut bare = Rules::default().apply(kind);
+                let mut dice = Dice::new([5; 32]);
+                let mut there = alloc::collections::BTreeSet::new();
+                for step in &steps {
+                    match *step {
+                        Step::Insert(seat, load) if there.insert(seat) => {
+                            guarded.insert(Seat(seat), &[load, 1]);
+                            bare.insert(Seat(seat), &[load, 1]);
+                        }
+                        Step::Update(seat, load) if there.contains(&seat) => {
+                            guarded.update(Seat(seat), &[load, 1]);
+                            bare.update(Seat(seat), &[load, 1]);
+                        }
+                        Step::Remove(seat) if there.remove(&seat) => {
+                            guarded.remove(Seat(seat));
+                            bare.remove(Seat(seat));
+                        }
+                        Step::Select(n) => {
+                            let mut answer = select(&mut guarded, &mut dice, n);
+                            let expected = select(&mut bare, &mut dice, n).len();
+                            prop_assert_eq!(answer.len(), expected, "{}", kind.name);
+                            answer.sort_unstable();
+                            answer.dedup();
+                            prop_assert_eq!(answer.len(), expected, "{}", kind.name);
+                        }
+                        _ => {}
+                    }
+                }
+                if there.len() >= SMALLEST {
+                    // A window that has begun, and then whole ones.
+                    let windows = 3;
+                    let answers = 4 * there.len() * windows;
+                    let usable = select(&mut bare, &mut dice, 30).len();
+                    let mut counts = vec![0u32; 30];
+                    for _ in 0..answers {
+                        if let Some(first) = select(&mut guarded, &mut dice, 1).first() {
+                            counts[*first as usize] += 1;
+                        }
+                    }
+                    // Where too few may be used at all, those few are used.
+                    let most = 4 * cap * (windows as u32 + 1);
+                    if usable as u64 * u64::from(cap) >= 2 * there.len() as u64 {
+                        prop_assert!(counts.iter().all(|count| *count <= most), "{} {counts:?}", kind.name);
+                    }
+                }
+            }
+        }
+    }
+}
