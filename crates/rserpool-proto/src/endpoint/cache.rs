@@ -177,8 +177,7 @@ impl Cache {
             usable: usable(element.id),
             words: element.policy.words().unwrap_or_default(),
         });
-        let kind = policies.answering(policy.number);
-        let position = (kind.pick)(turn, &mut candidates, dice)?;
+        let position = policies.picking(policy.number)(turn, &mut candidates, dice)?;
         elements.get(position).cloned()
     }
 

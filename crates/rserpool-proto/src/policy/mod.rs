@@ -37,7 +37,7 @@ pub use dice::Dice;
 pub(crate) use keyed::testing;
 pub use keyed::{Key, Measures};
 pub use rules::Rules;
-pub use table::{Create, InvalidPolicy, PolicyKind, PolicyTable, Word};
+pub use table::{Create, InvalidPolicy, Pick, PolicyKind, PolicyTable, Word};
 pub use user::{Candidate, Turn};
 
 use crate::time::Instant;

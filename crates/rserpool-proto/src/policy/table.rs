@@ -1,7 +1,7 @@
 //! The one table of policies: numbers, names, words, and what makes them.
 
 use super::builtin::{BUILTIN, DISTANCE, LOAD, ROUND_ROBIN};
-use super::user::{Candidate, Turn};
+use super::user::{self, Candidate, Turn};
 use super::{Dice, Key, Policy, PolicyNumber, PolicyParameter, keyed};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -27,8 +27,11 @@ pub struct PolicyKind {
     pub text: Option<NonZeroU32>,
     /// The user side: which of an answer's elements to take, by its position; `None` if none is
     /// usable.
-    pub pick: fn(&mut Turn, &mut dyn Iterator<Item = Candidate<'_>>, &mut Dice) -> Option<usize>,
+    pub pick: Pick,
 }
+
+/// The user side of a policy: see [`PolicyKind::pick`].
+pub type Pick = fn(&mut Turn, &mut dyn Iterator<Item = Candidate<'_>>, &mut Dice) -> Option<usize>;
 
 impl PolicyKind {
     /// The registrar side for a new pool.
@@ -139,6 +142,16 @@ impl PolicyTable {
     /// "MUST be supported by all RSerPool components" (RFC 5356 §4.1.1).
     pub fn answering(&self, number: PolicyNumber) -> &PolicyKind {
         self.by_number(number).unwrap_or(&ROUND_ROBIN)
+    }
+
+    /// How a user takes from an answer by a policy: its own way, or round robin if it is not known.
+    /// Of private policies that are not known, which may be a registrar's own, the order counts.
+    pub fn picking(&self, number: PolicyNumber) -> Pick {
+        match self.by_number(number) {
+            Some(kind) => kind.pick,
+            None if number.is_private() => user::in_order,
+            None => ROUND_ROBIN.pick,
+        }
     }
 
     /// The parameter for a policy by name and some of its words by name, the others by default.
@@ -354,6 +367,14 @@ mod tests {
         assert_eq!(table.by_name("mine").unwrap().number, mine.number);
         assert_eq!(table.answering(mine.number).name, "mine");
         assert_eq!(table.answering(PolicyNumber(0xb000_9002)).name, "round-robin");
+        let picks = |number| {
+            let pick = table.picking(PolicyNumber(number));
+            let (mut turn, mut dice) = (Turn::default(), Dice::new([1; 32]));
+            let both = [Candidate { usable: true, words: &[] }; 2];
+            [(); 2].map(|()| pick(&mut turn, &mut both.into_iter(), &mut dice))
+        };
+        assert_eq!(picks(0x7000_0001), [Some(0), Some(1)], "round robin");
+        assert_eq!(picks(0xb000_9002), [Some(0), Some(0)], "whoever ordered the answer knew why");
         assert!(table.clone().with(mine).is_err());
         let reserved = PolicyKind { number: PolicyNumber(0x4000_0000), name: "other", ..mine };
         assert!(table.with(reserved).is_err());

@@ -25,8 +25,8 @@ pub struct PoolUserConfig {
     /// Most requests that may wait for answers at a time; more are refused with
     /// [`ResolveError::TooManyRequests`](super::ResolveError::TooManyRequests). Defaults to 4096.
     pub max_requests: usize,
-    /// The policies whose user side is known; any other is used as round robin. Defaults to those
-    /// of RFC 5356.
+    /// The policies whose user side is known; any other as [`PolicyTable::picking`] says.
+    /// Defaults to [`PolicyTable::builtin`].
     pub policies: PolicyTable,
 }
 
