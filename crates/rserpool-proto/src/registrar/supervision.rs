@@ -237,6 +237,9 @@ impl Registrar {
         let Some(slot) = slot.filter(speaks) else {
             return self.ignore(assoc, Ignored::UnaskedAck);
         };
+        // After it was removed for being late, what comes first may be the answer to an earlier question.
+        let least =
+            self.associations.get(&assoc).map_or(Duration::ZERO, |known| known.patience / 2);
         let Some(supervision) = self.supervised.get_mut(&slot) else {
             return;
         };
@@ -247,7 +250,7 @@ impl Registrar {
         let Some(asked) = supervision.asked.take() else {
             return self.ignore(assoc, Ignored::UnaskedAck);
         };
-        supervision.round_trip.sample(now.saturating_since(asked));
+        supervision.round_trip.sample(now.saturating_since(asked).max(least));
         supervision.silent = None;
         if supervision.awaited_from.take().is_some() {
             self.timers.cancel(Timer::Awaited(slot));

@@ -702,6 +702,28 @@ fn one_that_falls_silent_on_a_slow_link_is_found_within_four_seconds() {
 }
 
 #[test]
+fn a_late_answer_to_an_earlier_question_does_not_make_a_slow_element_a_quick_one() {
+    let mut scene = Scene::new();
+    let assoc = scene.asap();
+    let ack = || Body::EndpointKeepAliveAck { handle: pool(), id: PeId(1) };
+    scene.register(assoc, element(1));
+    wait_for_question(&mut scene, assoc);
+    // Removed after 400 ms, it has registered again and been asked again when its answer comes.
+    scene.wait(Duration::from_millis(400));
+    assert_eq!(scene.resolved(), []);
+    scene.register(assoc, element(1));
+    wait_for_question(&mut scene, assoc);
+    scene.wait(Duration::from_millis(5));
+    scene.send(assoc, ack());
+    for _ in 0..10 {
+        wait_for_question(&mut scene, assoc);
+        scene.wait(Duration::from_millis(800));
+        scene.send(assoc, ack());
+        assert_eq!(scene.resolved(), [1]);
+    }
+}
+
+#[test]
 fn slow_elements_that_have_been_asked_are_not_silent_ones() {
     // When one falls silent others are just answering: that is not silence of many, for which it would
     // be asked once more.
