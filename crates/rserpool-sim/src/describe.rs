@@ -53,13 +53,14 @@ fn enrp_body(out: &mut String, body: &enrp::Body) {
             let _ = write!(out, "{}", if *rejected { " rejected" } else { "" });
             write!(out, "{}", if *more { " more" } else { "" })
         }
-        Body::HandleUpdate { takeover_suggested, action, handle, element } => {
+        Body::HandleUpdate { takeover_suggested, suspected, action, handle, element } => {
             let _ = match action {
                 enrp::UpdateAction::Add => write!(out, " ADD {handle}"),
                 enrp::UpdateAction::Delete => write!(out, " DEL {handle}"),
             };
             let _ = named(out, element);
-            write!(out, "{}", if *takeover_suggested { " take it over" } else { "" })
+            let _ = write!(out, "{}", if *takeover_suggested { " take it over" } else { "" });
+            write!(out, "{}", if *suspected { " suspected" } else { "" })
         }
         Body::ListRequest => Ok(()),
         Body::ListResponse { rejected, servers } => {

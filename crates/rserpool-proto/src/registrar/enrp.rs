@@ -57,13 +57,15 @@ impl Registrar {
                 self.on_mentor_table(now, assoc, more, rejected);
                 self.on_audit_table(now, assoc, sender, more, rejected);
             }
-            Body::HandleUpdate { takeover_suggested, action, handle, element } => match action {
-                UpdateAction::Add if takeover_suggested => {
-                    self.on_handover(now, assoc, sender, &handle, *element);
+            Body::HandleUpdate { takeover_suggested, suspected, action, handle, element } => {
+                match action {
+                    UpdateAction::Add if takeover_suggested => {
+                        self.on_handover(now, assoc, sender, &handle, *element, suspected);
+                    }
+                    UpdateAction::Add => self.on_add(now, assoc, sender, &handle, *element),
+                    UpdateAction::Delete => self.on_delete(now, sender, &handle, &element),
                 }
-                UpdateAction::Add => self.on_add(now, assoc, sender, &handle, *element),
-                UpdateAction::Delete => self.on_delete(now, sender, &handle, &element),
-            },
+            }
             Body::ListRequest => self.on_list_request(assoc, sender),
             Body::ListResponse { rejected, servers } => {
                 for server in &servers {
@@ -216,7 +218,13 @@ impl Registrar {
         for (_, assoc, ours) in peers {
             let element = Box::new(self.config.compat.element(&element, ours));
             let handle = change.handle.clone();
-            let body = Body::HandleUpdate { takeover_suggested: false, action, handle, element };
+            let body = Body::HandleUpdate {
+                takeover_suggested: false,
+                suspected: false,
+                action,
+                handle,
+                element,
+            };
             self.transmit_enrp(assoc, ServerId::NONE, body);
         }
     }

@@ -119,7 +119,8 @@ impl Registrar {
         let handle = pool.handle().clone();
         let element = Box::new(self.config.compat.parts(element, ours).to_element());
         let (takeover_suggested, action) = (true, UpdateAction::Add);
-        let body = Body::HandleUpdate { takeover_suggested, action, handle, element };
+        let suspected = ours && self.is_suspected(slot);
+        let body = Body::HandleUpdate { takeover_suggested, suspected, action, handle, element };
         self.transmit_enrp(assoc, peer, body);
     }
 

@@ -670,6 +670,7 @@ fn a_late_deletion_does_not_remove_a_newer_registration() {
     let peer = world.registrars[&2].peers[&ServerId(1)].assoc.unwrap();
     let body = Body::HandleUpdate {
         takeover_suggested: false,
+        suspected: false,
         action: enrp::UpdateAction::Delete,
         handle: pool(),
         element: Box::new(old),
@@ -692,6 +693,7 @@ fn a_registrar_speaks_for_its_own_elements_only() {
         element.home = ServerId(home);
         let body = Body::HandleUpdate {
             takeover_suggested: false,
+            suspected: false,
             action: enrp::UpdateAction::Add,
             handle: pool(),
             element: Box::new(element.clone()),
@@ -724,6 +726,36 @@ fn a_leaving_registrar_hands_its_elements_over_before_it_goes() {
     assert_eq!(world.known(2).len(), 6);
     assert_eq!(world.homes(2), [2]);
     world.assert_agreed();
+}
+
+#[test]
+fn an_element_that_is_handed_over_stays_ranked_last_until_it_has_answered_twice() {
+    let mut world = World::new(2);
+    for _ in 0..4 {
+        world.element(1);
+    }
+    world.pass(millis(10));
+    for reporter in 1..4 {
+        let TestElement { host, assoc, .. } = world.elements[reporter];
+        let report = asap::Body::EndpointUnreachable { handle: pool(), id: PeId(0) };
+        world.asap(host, assoc.unwrap(), report);
+    }
+    let suspected = |world: &World, at| {
+        let table = world.space(at).table(None, None);
+        let suspected = table.filter(|(_, _, known)| known.suspect());
+        suspected.map(|(_, _, known)| known.id().0).collect::<Vec<_>>()
+    };
+    world.pass(millis(1));
+    assert_eq!(suspected(&world, 1), [0]);
+    world.leave(1);
+    world.pass(millis(5));
+    assert_eq!((world.homes(2), suspected(&world, 2)), (Vec::from([2]), Vec::from([0])));
+    world.register(0, 2);
+    world.pass(millis(5));
+    assert_eq!(suspected(&world, 2), [0], "to come is not to have answered");
+    world.pass(millis(1500));
+    assert_eq!(suspected(&world, 2), []);
+    assert_eq!(world.seen(|event| matches!(event, Event::ElementCleared { .. })), 1);
 }
 
 #[test]

@@ -117,6 +117,7 @@ impl Registrar {
         sender: ServerId,
         handle: &PoolHandle,
         element: PoolElement,
+        suspected: bool,
     ) {
         let id = element.id;
         if element.home != sender || !self.is_serving() {
@@ -127,6 +128,9 @@ impl Registrar {
         if let Some(change) = slot.and_then(|slot| self.handlespace.set_home(slot, self.id)) {
             // Not taken over from anybody: nobody who takes the sender over has it.
             self.adopt(now, change.slot, self.id);
+            if suspected {
+                self.suspect(change.slot);
+            }
             self.announce(&change);
         }
     }

@@ -19,6 +19,7 @@ use crate::wire::operation_error::ErrorCause;
 use crate::wire::pool_element::PoolElement;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::mem;
 use rand_core::Rng;
 
 /// What is known of the life of an own element.
@@ -143,17 +144,23 @@ impl Registrar {
 
     /// Begins or renews the supervision of an element after a registration on `assoc`.
     pub(super) fn supervise(&mut self, now: Instant, slot: Slot, assoc: AssociationId) {
-        if let Some(supervision) = self.supervised.get_mut(&slot) {
-            if supervision.holder == Some(assoc) {
-                supervision.last_heard = now;
-                supervision.awaited_from = None;
+        let mut supervision = Supervision::new(now, Some(assoc));
+        if let Some(known) = self.supervised.get_mut(&slot) {
+            if known.holder == Some(assoc) {
+                known.last_heard = now;
+                known.awaited_from = None;
                 self.timers.cancel(Timer::Awaited(slot));
                 return;
             }
+            if known.awaited_from.is_some() {
+                // The same element at a new home: to come is not to have answered.
+                mem::swap(&mut supervision.standing, &mut known.standing);
+            } else {
+                self.handlespace.set_suspect(slot, false);
+            }
             self.release(slot);
-            self.handlespace.set_suspect(slot, false);
         }
-        self.supervised.insert(slot, Supervision::new(now, Some(assoc)));
+        self.supervised.insert(slot, supervision);
         if let Some(association) = self.associations.get_mut(&assoc) {
             association.elements.insert(slot);
         }
@@ -255,7 +262,7 @@ impl Registrar {
         if supervision.awaited_from.take().is_some() {
             self.timers.cancel(Timer::Awaited(slot));
         }
-        let claims = core::mem::take(&mut supervision.claims);
+        let claims = mem::take(&mut supervision.claims);
         let cleared = supervision.standing.answered();
         self.be_patient(slot, Duration::ZERO);
         self.timers.cancel(Timer::KeepAliveTimeout(slot));
@@ -295,6 +302,12 @@ impl Registrar {
             supervision.standing = Standing::Suspected { answers_missing: CLEARING_ANSWERS };
             self.rank_last(slot);
         }
+    }
+
+    /// Whether an own element is ranked last.
+    pub(super) fn is_suspected(&self, slot: Slot) -> bool {
+        let standing = self.supervised.get(&slot).map(|known| &known.standing);
+        matches!(standing, Some(Standing::Suspected { .. }))
     }
 
     fn rank_last(&mut self, slot: Slot) {

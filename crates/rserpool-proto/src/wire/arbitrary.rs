@@ -291,9 +291,10 @@ fn enrp_body() -> BoxedStrategy<enrp::Body> {
         (any::<bool>(), any::<bool>(), vec(entry, 0..=3)).prop_map(|(more, rejected, entries)| {
             Body::HandleTableResponse { more, rejected, entries }
         }),
-        (any::<bool>(), action, pool_handle(), pool_element()).prop_map(
-            |(takeover_suggested, action, handle, element)| Body::HandleUpdate {
+        (any::<bool>(), any::<bool>(), action, pool_handle(), pool_element()).prop_map(
+            |(takeover_suggested, suspected, action, handle, element)| Body::HandleUpdate {
                 takeover_suggested,
+                suspected,
                 action,
                 handle,
                 element: Box::new(element),

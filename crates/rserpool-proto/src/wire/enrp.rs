@@ -80,6 +80,8 @@ pub enum Body {
     HandleUpdate {
         /// Flag bit 0, rsplib's: the receiver is invited to take the element over.
         takeover_suggested: bool,
+        /// Flag bit 1, ours: the element is ranked last where it comes from.
+        suspected: bool,
         /// Add or delete.
         action: UpdateAction,
         /// Pool of the element.

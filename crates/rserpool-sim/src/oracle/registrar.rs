@@ -247,7 +247,8 @@ impl RegistrarModel {
             if entry.holder.is_some_and(|holder| holder != assoc) && !self.from_peer {
                 return Err(("I7", format!("gives {handle} {id} to another, though it is held")));
             }
-            if entry.holder != Some(assoc) {
+            // One that was waited for is the same as before.
+            if entry.holder != Some(assoc) && entry.awaited.is_none() {
                 entry.suspected = None;
                 entry.reports.clear();
             }
@@ -434,6 +435,15 @@ impl RegistrarModel {
                 }
             }
             Event::ElementSuspected { handle, id } => {
+                if self.from_peer {
+                    // The one that hands it over has suspected it.
+                    let name = (handle.clone(), *id);
+                    self.sync(now, machine, &name);
+                    if let Some(entry) = self.elements.get_mut(&name) {
+                        entry.suspected = Some(0);
+                    }
+                    return Ok(());
+                }
                 let Some(entry) = self.elements.get_mut(&(handle.clone(), *id)) else {
                     return Err(("I7", format!("suspects {handle} {id}, which is not there")));
                 };

@@ -153,7 +153,7 @@ impl World {
             Named { name, said, said_home, before, lives }
         };
         let (kind_of, named) = match body {
-            Body::HandleUpdate { takeover_suggested, action, handle, element } => {
+            Body::HandleUpdate { takeover_suggested, action, handle, element, .. } => {
                 let name = (handle, element.id);
                 let kind = match action {
                     UpdateAction::Add if takeover_suggested => Kind::Handover,

@@ -27,6 +27,7 @@ const ERROR: u8 = 0x0a;
 
 /// Bit 0: R, W, and where the RFC has none, rsplib's "reply required" and "takeover suggested".
 const FLAG: u8 = 0x01;
+const SUSPECTED: u8 = 0x02;
 /// M of a table response.
 pub(super) const MORE: u8 = 0x02;
 
@@ -190,6 +191,7 @@ fn decode_handle_update(
     }
     Ok(Body::HandleUpdate {
         takeover_suggested: flags & FLAG != 0,
+        suspected: flags & SUSPECTED != 0,
         action,
         handle: reader.need(handle, "pool handle")?,
         element: reader.need(element, "pool element")?,
@@ -246,8 +248,8 @@ impl Body {
             Self::HandleTableResponse { more, rejected, .. } => {
                 (HANDLE_TABLE_RESPONSE, bit(*more, MORE) | bit(*rejected, FLAG))
             }
-            Self::HandleUpdate { takeover_suggested, .. } => {
-                (HANDLE_UPDATE, bit(*takeover_suggested, FLAG))
+            Self::HandleUpdate { takeover_suggested, suspected, .. } => {
+                (HANDLE_UPDATE, bit(*takeover_suggested, FLAG) | bit(*suspected, SUSPECTED))
             }
             Self::ListRequest => (LIST_REQUEST, 0),
             Self::ListResponse { rejected, .. } => (LIST_RESPONSE, bit(*rejected, FLAG)),
@@ -289,7 +291,7 @@ impl Body {
                     }
                 }
             }
-            Self::HandleUpdate { takeover_suggested: _, action, handle, element } => {
+            Self::HandleUpdate { action, handle, element, .. } => {
                 writer.u16(match action {
                     UpdateAction::Add => ADD_PE,
                     UpdateAction::Delete => DEL_PE,

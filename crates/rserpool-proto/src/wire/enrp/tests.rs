@@ -152,6 +152,7 @@ fn a_handle_update_adds_or_deletes_an_element() {
         ),
         Body::HandleUpdate {
             takeover_suggested: false,
+            suspected: false,
             action: UpdateAction::Add,
             handle: handle("A"),
             element: Box::new(PoolElement {
@@ -165,12 +166,13 @@ fn a_handle_update_adds_or_deletes_an_element() {
     );
     both_ways(
         &hex!(
-            "04 01 0040 00000011 00000022 0001 0000  0009 0005 41 000000
+            "04 03 0040 00000011 00000022 0001 0000  0009 0005 41 000000
                000a 0028 00000021 00000011 0000001e
                  0005 0010 0007 0000 0001 0008 0a000015  0008 0008 00000001"
         ),
         Body::HandleUpdate {
             takeover_suggested: true,
+            suspected: true,
             action: UpdateAction::Delete,
             handle: handle("A"),
             element: Box::new(element(0x21)),
