@@ -31,6 +31,7 @@ mod rng;
 pub mod run;
 pub mod script;
 mod stats;
+pub mod storm;
 pub mod swarm;
 pub mod trace;
 mod transport;

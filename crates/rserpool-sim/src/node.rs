@@ -92,6 +92,8 @@ pub(crate) struct Node {
     pub(crate) at_once: (u64, u32),
     /// Attempts to connect within the present second.
     pub(crate) dialled: (u64, u32),
+    /// Messages from and to it that have arrived.
+    pub(crate) messages: u64,
 }
 
 /// What is given to a machine.

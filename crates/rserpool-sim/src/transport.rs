@@ -192,6 +192,8 @@ impl World {
         let often = self.net.quality(sender, receiver).duplicates;
         let twice = often > 0 && ends[to].random.permille(often);
         self.stats.messages += 1;
+        self.nodes[sender].messages += 1;
+        self.nodes[receiver].messages += 1;
         self.trace.note(self.now, 1, sender, receiver, &bytes);
         self.trace.line(self.now, Some(sender), Some(receiver), || {
             crate::describe::message(channel, &bytes)

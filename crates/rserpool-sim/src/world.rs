@@ -178,6 +178,7 @@ impl World {
             setup,
             at_once: (0, 0),
             dialled: (0, 0),
+            messages: 0,
         });
         node
     }

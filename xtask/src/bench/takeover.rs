@@ -74,7 +74,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
             rates.iter().filter(|(at, _)| *at >= 0.0).map(|(_, rate)| *rate).fold(0.0, f64::max);
         let last = rates.iter().filter(|(_, rate)| *rate > after * STEADY).map(|(at, _)| *at);
         let again = last.fold(0.0, f64::max);
-        let allowed = 2.0 * after + rehome_rate;
+        let allowed = 2.0 * before + rehome_rate;
         good &= peak <= allowed && again <= MOST_RETURN;
         println!(
             "{:<10}{before:>14.0}{after:>14.0}{peak:>10.0}{allowed:>12.0}{again:>14.1} s",
@@ -83,7 +83,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
         rows.push(json!({
             "steady_before": before, "steady_after": after, "peak": peak,
             "allowed": allowed, "steady_again_s": again,
-            "allowed_by_before": 2.0 * before + rehome_rate,
         }));
         lines.push((format!("survivor {}", survivor + 1), rates));
     }
