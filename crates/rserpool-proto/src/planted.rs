@@ -56,6 +56,7 @@ pub const BUGS: &[Bug] = &[
     bug("sweep-takes-the-listed", "an audit sweeps what the home has listed"),
     bug("digest-not-compared", "what differs from a peer is never audited"),
     bug("awaited-for-ever", "an element that was taken over and does not come stays"),
+    bug("suspicion-outlives-home", "an element that has another home stays suspected"),
     bug("rfc-report-counter", "three reports remove an element unasked (RFC 5352 §3.5)"),
     bug("rfc-stops-registering", "no registration after MAX-REG-ATTEMPT (RFC 5352 §3.1)"),
     bug("rfc-t5-reset-at-connection", "T5 is reset when a connection is up (RFC 5352 §3.6)"),
