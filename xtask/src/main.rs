@@ -12,6 +12,7 @@ mod directions;
 mod e2e;
 mod fuzz;
 mod lab;
+mod mutants;
 mod sim;
 mod steps;
 
@@ -32,6 +33,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Runs the simulator and writes what it did to docs/SIMULATION.md.
     Sim(sim::Arguments),
+    /// Draws mutants of the protocol core, and looks whether its tests notice them.
+    Mutants(mutants::Arguments),
     /// Measures; prints a table and leaves JSON in target/bench.
     Bench(bench::Arguments),
 }
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Task::Lab(arguments) => lab::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Sim(arguments) => sim::run(&arguments),
+        Task::Mutants(arguments) => mutants::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
     };
     match passed {
