@@ -66,6 +66,18 @@ pub(crate) fn read<T>(
     if problems.is_empty() { Ok(value) } else { Err(problems) }
 }
 
+/// As [`read`], of a file that has other sections, which are not looked at.
+pub(crate) fn read_some<T>(
+    text: &str,
+    read: impl FnOnce(&mut Section<'_>) -> T,
+) -> Result<T, Vec<Problem>> {
+    self::read(text, |root| {
+        let value = read(root);
+        root.table.clear();
+        value
+    })
+}
+
 struct File<'i> {
     text: &'i str,
     problems: RefCell<Vec<Problem>>,

@@ -14,6 +14,7 @@
 mod args;
 mod cli;
 mod config;
+mod definitions;
 mod demo;
 mod dump;
 mod element;

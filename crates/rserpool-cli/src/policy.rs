@@ -1,13 +1,16 @@
 //! Policies on the command line and in tables, all from the library's one table of them.
 
+use crate::definitions;
 use crate::failure::Failure;
 use crate::units;
 use clap::Args;
-use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use rserpool::proto::policy::{PolicyParameter, PolicyTable};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
+use std::path::PathBuf;
 
 /// Which policy picks elements, and this element's values for it.
 #[derive(Clone, Debug, Args)]
@@ -15,8 +18,11 @@ use std::fmt;
 pub(crate) struct PolicyFlags {
     /// How the pool picks its elements (RFC 5356, and rsplib's own); all elements of a pool have the
     /// same policy
-    #[arg(long, value_name = "NAME", default_value = "round-robin", value_parser = names())]
+    #[arg(long, value_name = "NAME", default_value = "round-robin", value_parser = Names)]
     policy: String,
+    /// A file that defines further policies by [[policy]] sections, such as the registrar's
+    #[arg(long, value_name = "FILE")]
+    policies: Option<PathBuf>,
     /// Capacity relative to the other elements of the pool; 0 is never picked
     #[arg(long, value_name = "N")]
     weight: Option<u32>,
@@ -38,17 +44,44 @@ pub(crate) struct PolicyFlags {
     /// How far it is from the registrar, in milliseconds there and back [default: as measured]
     #[arg(long, value_name = "MS")]
     distance: Option<u32>,
+    /// A word of a policy that a file defines: a number, or a percentage
+    #[arg(long, value_name = "NAME=VALUE", value_parser = word)]
+    word: Vec<(String, u32)>,
 }
 
-fn names() -> PossibleValuesParser {
-    let table = PolicyTable::builtin();
-    let names = table.iter().map(|kind| PossibleValue::new(kind.name).help(kind.summary));
-    PossibleValuesParser::new(names.collect::<Vec<_>>())
+/// Reads the name of a policy; files may define others than those that are known here.
+#[derive(Clone, Debug)]
+struct Names;
+
+impl TypedValueParser for Names {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let table = PolicyTable::builtin();
+        let names = table.iter().map(|kind| PossibleValue::new(kind.name).help(kind.summary));
+        Some(Box::new(names.collect::<Vec<_>>().into_iter()))
+    }
+}
+
+/// Reads `NAME=VALUE`.
+fn word(text: &str) -> Result<(String, u32), String> {
+    let (name, value) = text.split_once('=').ok_or("it is not like NAME=VALUE")?;
+    Ok((name.into(), units::parse_share(value)?))
 }
 
 impl PolicyFlags {
-    /// The policy and all its values, those not given by default.
-    pub(crate) fn parameter(&self) -> Result<PolicyParameter, Failure> {
+    /// The policy and all its values, those not given by default, and all policies there are.
+    pub(crate) fn parameter(&self) -> Result<(PolicyParameter, PolicyTable), Failure> {
+        let table = definitions::load(self.policies.as_deref())?;
         let words = [
             ("weight", self.weight),
             ("priority", self.priority),
@@ -58,11 +91,17 @@ impl PolicyFlags {
             ("weight-dpf", self.weight_dpf),
             ("distance", self.distance),
         ];
-        let given: Vec<(&str, u32)> =
-            words.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        PolicyTable::builtin()
+        let given = words.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let others = self.word.iter().map(|(name, value)| (name.as_str(), *value));
+        let mut given: Vec<(&str, u32)> = given.chain(others).collect();
+        // Whoever has the text says so, so that a registrar with another one refuses it.
+        if let Some(text) = table.by_name(&self.policy).and_then(|kind| kind.text) {
+            given.push(("text", text.get()));
+        }
+        let parameter = table
             .parameter(&self.policy, &given)
-            .map_err(|error| Failure::usage(format!("--policy {}: {error}", self.policy)))
+            .map_err(|error| Failure::usage(format!("--policy {}: {error}", self.policy)))?;
+        Ok((parameter, table))
     }
 }
 
@@ -120,7 +159,7 @@ mod tests {
         let flags = Flags::try_parse_from(format!("x {flags}").split_whitespace())
             .map_err(|error| error.to_string())?;
         match flags.policy.parameter() {
-            Ok(parameter) => Ok(View::from(&parameter).to_string()),
+            Ok((parameter, _)) => Ok(View::from(&parameter).to_string()),
             Err(Failure::Usage(report)) => Err(report.message),
             Err(other) => panic!("{other:?}"),
         }

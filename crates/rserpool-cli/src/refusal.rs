@@ -1,6 +1,7 @@
 //! Why a registrar refused something, in words.
 
 use crate::policy;
+use rserpool::proto::policy::{PolicyParameter, PolicyTable};
 use rserpool::proto::wire::operation_error::ErrorCause;
 use rserpool::proto::wire::transport::{Transport, TransportUse};
 
@@ -20,6 +21,19 @@ impl Refusal {
     pub(crate) fn new(pool: &str, errors: &[ErrorCause]) -> Self {
         let refusal = |why: String, next: &str| Self { why, next: next.into(), passes: false };
         match errors.first() {
+            // Whoever defines policies by a text has it checked word by word: see docs/POLICIES.md.
+            Some(ErrorCause::InconsistentPolicy(own)) if is_by_text(own) => {
+                let text = own.words().and_then(<[u32]>::last).copied().unwrap_or(0);
+                Self {
+                    why: format!(
+                        "pool {pool} has a policy by an expression, number {} and text {text:#010x}, \
+                         that is not the one asked for",
+                        own.number
+                    ),
+                    next: "give --policies the registrar's own definitions, or another pool".into(),
+                    passes: false,
+                }
+            }
             Some(ErrorCause::InconsistentPolicy(own)) => {
                 let own = policy::View::from(own);
                 Self {
@@ -74,6 +88,10 @@ impl Refusal {
     }
 }
 
+fn is_by_text(policy: &PolicyParameter) -> bool {
+    policy.number.is_private() && PolicyTable::builtin().by_number(policy.number).is_none()
+}
+
 fn is_transport(parameter: &[u8]) -> bool {
     let kind = parameter.first_chunk().map(|kind| u16::from_be_bytes(*kind));
     kind.is_some_and(Transport::is_transport)
@@ -96,7 +114,6 @@ fn transport(transport: &Transport) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rserpool::proto::policy::PolicyTable;
 
     #[test]
     fn a_policy_mismatch_names_the_pool_s_own_policy() {

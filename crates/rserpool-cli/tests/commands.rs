@@ -358,6 +358,104 @@ fn one_process_serves_two_scopes_and_one_server_is_in_both() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// A registrar whose file has one definition of the policy `mine`, and that has been told more.
+fn registrar_with(folder: &std::path::Path, name: &str, key: &str, more: &[&str]) -> Scope {
+    let file = folder.join(name);
+    let words = "words = ['load']";
+    // The first elements of a pool are all new.
+    let rules = "[selection]\nslow_start = false\n";
+    let text = format!("{rules}[[policy]]\nname = 'mine'\n{words}\nkey = '{key}'\n");
+    std::fs::write(&file, text).unwrap();
+    let any = "tcp://127.0.0.1:0";
+    let file = file.to_str().unwrap();
+    let flags = ["registrar", "--asap", any, "--enrp", any, "--config", file];
+    let mut registrar = Running::start(&[&flags[..], more].concat());
+    let line = registrar.log("registrar started");
+    let address = |key: &str| line[key].as_str().unwrap().to_owned();
+    Scope { asap: address("asap"), enrp: address("enrp"), registrar }
+}
+
+#[test]
+fn a_policy_of_one_s_own_orders_a_pool_and_another_text_is_refused_in_words() {
+    let folder = own_folder("policies");
+    // The most loaded first, and selections do not count.
+    let scope = registrar_with(&folder, "registrar.toml", "0 - load", &[]);
+    let file = folder.join("registrar.toml");
+    let own = ["--policy", "mine", "--policies", file.to_str().unwrap(), "--load"];
+    let servers: Vec<TcpListener> =
+        [15, 16].map(own_address).into_iter().map(|at| TcpListener::bind(at).unwrap()).collect();
+    let address = |server: usize| servers[server].local_addr().unwrap();
+    let _idle = scope.element(address(0), &[&own[..], &["10%"]].concat());
+    let _busy = scope.element(address(1), &[&own[..], &["90%"]].concat());
+    for _ in 0..3 {
+        let answer = scope.resolve("web");
+        let answer: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap();
+        assert_eq!(answer["elements"][0]["addresses"][0], address(1).to_string(), "{answer}");
+        assert_eq!(answer["elements"][1]["addresses"][0], address(0).to_string(), "{answer}");
+    }
+
+    let other = folder.join("other.toml");
+    std::fs::write(&other, "[[policy]]\nname = 'mine'\nwords = ['load']\nkey = 'load'\n").unwrap();
+    let server = address(0).to_string();
+    let flags = ["element", "web", "--tcp", &server, "--registrar", &scope.asap];
+    let policy = ["--policy", "mine", "--policies", other.to_str().unwrap()];
+    let refused = run(&[&flags[..], &policy[..]].concat());
+    assert_eq!(refused.status.code(), Some(1));
+    let said = stderr(&refused);
+    assert!(said.contains("a policy by an expression") && said.contains("text 0x"), "{said}");
+    assert!(said.contains("--policies"), "{said}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn registrars_with_different_texts_do_not_select_each_other_s_elements_and_say_so() {
+    let folder = own_folder("texts");
+    let one = registrar_with(&folder, "one.toml", "load", &[]);
+    let mut other = registrar_with(&folder, "other.toml", "load * 2", &["--peer", &one.enrp]);
+    other.registrar.log("another registrar is there");
+    let server = TcpListener::bind(own_address(17)).unwrap();
+    let file = folder.join("one.toml");
+    let own = ["--policy", "mine", "--policies", file.to_str().unwrap()];
+    let _element = one.element(server.local_addr().unwrap(), &own);
+    let line = other.registrar.log("the policy of this element is defined by another text at its registrar: it is not selected here");
+    assert_eq!(line["handle"], "web");
+    assert!(one.resolve("web").status.success());
+    let refused = other.resolve("web");
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn an_expression_that_is_wrong_is_said_with_its_line_and_column() {
+    let folder = own_folder("expression");
+    let file = folder.join("registrar.toml");
+    std::fs::write(&file, "[[policy]]\nname = 'mine'\nkey = 'age * (lod + 1)'\n").unwrap();
+    let output = run(&["registrar", "--config", file.to_str().unwrap(), "--check-config"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(said.contains("line 3: policy[1].key: line 1, column 8: there is no lod"), "{said}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_load_that_a_command_says_is_registered_when_it_has_changed() {
+    let folder = own_folder("load");
+    let file = folder.join("load");
+    std::fs::write(&file, "20%\n").unwrap();
+    let scope = Scope::start();
+    let mut watch = scope.watch();
+    let server = TcpListener::bind(own_address(18)).unwrap();
+    let source = format!("command:cat {}", file.display());
+    let flags = ["--policy", "least-used", "--load-from", &source, "--load-interval", "100ms"];
+    let _element = scope.element(server.local_addr().unwrap(), &flags);
+    let load = |line: &serde_json::Value| line["element"]["policy"]["values"]["load"].as_u64();
+    let share = |percent: u64| percent * u64::from(u32::MAX) / 100;
+    watch.line(|line| load(line) == Some(share(20)));
+    std::fs::write(&file, "80%\n").unwrap();
+    watch.line(|line| load(line) == Some(share(80)));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 /// A folder of one test of this process.
 fn own_folder(test: &str) -> std::path::PathBuf {
     let folder = std::env::temp_dir().join(format!("rserpool-{test}-{}", std::process::id()));

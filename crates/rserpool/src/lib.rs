@@ -23,6 +23,8 @@
 pub use rserpool_proto as proto;
 
 pub mod driver;
+#[cfg(feature = "expressions")]
+pub mod expression;
 pub mod metrics;
 pub mod peers;
 pub mod pool_element;

@@ -9,15 +9,18 @@
 
 use super::check::{Check, Verdict};
 use super::health::{Change, Health};
+use super::load::{self, Meter};
 use super::service::Service;
 use super::supervise::{self, Backoff, Server, StopSignal};
 use crate::failure::Failure;
 use crate::refusal::Refusal;
 use crate::signals::Stop;
+use crate::units;
 use futures_util::future::{join_all, select_all};
 use rserpool::PoolElement;
 use rserpool::driver::Network;
 use rserpool::proto::endpoint::pool_element::{Event, PoolElementConfig, State};
+use rserpool::proto::policy::PolicyTable;
 use rserpool::scope::PoolName;
 use std::ffi::OsString;
 use std::future::Future;
@@ -42,6 +45,10 @@ pub(super) struct Plan {
     pub(super) memberships: Vec<Membership>,
     /// Where the server is looked at.
     pub(super) server: Service,
+    /// Where its load comes from, if it is not said once.
+    pub(super) load: Option<load::Plan>,
+    /// All policies there are.
+    pub(super) policies: PolicyTable,
     pub(super) check: Check,
     /// From the start of one look to that of the next.
     pub(super) interval: Duration,
@@ -66,6 +73,7 @@ pub(super) struct Adoption {
     restart_at: Option<Instant>,
     backoff: Backoff,
     looks: Looks,
+    meter: Option<Meter>,
     health: Health,
     members: Vec<Member>,
 }
@@ -91,12 +99,14 @@ impl Adoption {
     pub(super) fn new(mut plan: Plan) -> Self {
         let memberships = std::mem::take(&mut plan.memberships);
         let looks = Looks::new(&plan);
+        let meter = plan.load.take().map(|load| Meter::start(load, plan.server.clone()));
         Self {
             plan,
             server: None,
             restart_at: None,
             backoff: Backoff::default(),
             looks,
+            meter,
             health: Health::default(),
             members: memberships.into_iter().map(Member::new).collect(),
         }
@@ -130,6 +140,9 @@ impl Adoption {
                 }
                 () = at(retry_at) => {
                     self.retry().await;
+                }
+                load = next_load(&mut self.meter) => {
+                    self.on_load(load).await;
                 }
                 // A server that is to be started again is not there: whatever answers in its place
                 // is another one.
@@ -176,6 +189,18 @@ impl Adoption {
             }
         }
         Ok(())
+    }
+
+    async fn on_load(&mut self, load: u32) {
+        debug!(load = units::share(load), "load");
+        for member in &mut self.members {
+            let policy = &mut member.plan.element.policy;
+            let Some(other) = load::with_load(&self.plan.policies, policy, load) else { continue };
+            *policy = other;
+            if let Some(element) = &member.element {
+                element.set_policy(policy.clone()).await;
+            }
+        }
     }
 
     fn on_event(&mut self, member: usize, event: Event) -> Result<(), Failure> {
@@ -268,6 +293,13 @@ async fn drain(server: &Service, settle: Duration, limit: Duration) {
 async fn ended(server: &mut Option<Server>) -> ExitStatus {
     match server {
         Some(server) => server.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_load(meter: &mut Option<Meter>) -> u32 {
+    match meter {
+        Some(meter) => meter.next().await,
         None => std::future::pending().await,
     }
 }

@@ -11,6 +11,7 @@ mod adopt;
 mod check;
 mod drain;
 mod health;
+mod load;
 mod service;
 mod supervise;
 
@@ -66,9 +67,30 @@ pub(crate) struct Args {
     #[command(flatten)]
     policy: PolicyFlags,
     #[command(flatten)]
+    load: LoadFlags,
+    #[command(flatten)]
     health: HealthFlags,
     #[command(flatten)]
     server: ServerFlags,
+}
+
+/// What is said of the server's load.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Load")]
+struct LoadFlags {
+    /// Where its load comes from: `cpu`, `connections:MOST` or `command:LINE` [default: --load]
+    ///
+    /// `cpu` is the processor time of this host that is in use. `connections:MOST` counts those of
+    /// the server, of which MOST are 100 %. `command:LINE` runs LINE by /bin/sh, which writes a
+    /// share such as 25%. Wants a policy with a load.
+    #[arg(long, value_name = "SOURCE", conflicts_with = "load")]
+    load_from: Option<load::Source>,
+    /// Time from one look at the load to the next, and shortest time from one report to the next
+    #[arg(long, value_name = "TIME", default_value = "1s", requires = "load_from", value_parser = units::parse_duration)]
+    load_interval: Duration,
+    /// Smallest change of the load that is reported; idle and full always are
+    #[arg(long, value_name = "SHARE", default_value = "5%", requires = "load_from", value_parser = units::parse_share)]
+    load_step: u32,
 }
 
 /// Where the server is.
@@ -165,6 +187,9 @@ Examples:
       --policy weighted-random --weight 3
       one that listens on all addresses and takes three times its share
 
+  rserpool element web --tcp 127.0.0.1:8081 --policy least-used --load-from connections:200
+      one that is as loaded as it has connections, of 200 at most
+
   rserpool element time --sctp 10.0.0.7,10.1.0.7:13
       one that is reached by SCTP at two addresses
 
@@ -186,6 +211,9 @@ const CHECK_TIMEOUT: Duration = Duration::from_millis(400);
 const DRAIN: Duration = Duration::from_secs(10);
 /// Shortest time from one look to the next: looking is not to become the server's main work.
 const SHORTEST_CHECK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Shortest time from one look at the load to the next: each may cost a registration.
+const SHORTEST_LOAD_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Args {
     pub(crate) async fn run(self, stop: &Stop) -> Result<(), Failure> {
@@ -210,7 +238,19 @@ impl Args {
             return Err(Failure::usage("--check-timeout 0: no server answers in no time"));
         }
         let settle = 2 * UserTimers::preset(preset).stale_cache_value;
-        let (policy, timers) = (self.policy.parameter()?, ElementTimers::preset(preset));
+        let ((policy, policies), timers) =
+            (self.policy.parameter()?, ElementTimers::preset(preset));
+        let load = match self.load.load_from {
+            Some(source) if load::with_load(&policies, &policy, 0).is_none() => {
+                let message = format!("--load-from {source}: the policy has no load");
+                return Err(Failure::usage(message).next("use --policy least-used, for example"));
+            }
+            source => source.map(|source| load::Plan {
+                source,
+                interval: self.load.load_interval.max(SHORTEST_LOAD_INTERVAL),
+                step: self.load.load_step,
+            }),
+        };
         let mut memberships = Vec::new();
         for pool in self.pools {
             if memberships.iter().any(|other: &Membership| other.pool == pool) {
@@ -231,6 +271,8 @@ impl Args {
         Ok(Plan {
             memberships,
             server: service.reachable(),
+            load,
+            policies,
             check,
             interval: interval.max(SHORTEST_CHECK_INTERVAL),
             timeout,
@@ -323,6 +365,26 @@ mod tests {
         assert_eq!(unit("p --tcp 127.0.0.1:81"), Ok(LifeUnit::Milliseconds));
         assert_eq!(unit("p --tcp 127.0.0.1:81 --life-unit seconds"), Ok(LifeUnit::Seconds));
         assert!(unit("p --tcp 127.0.0.1:81 --life-unit hours").is_err());
+    }
+
+    #[test]
+    fn a_load_comes_from_a_source_if_the_policy_has_one() {
+        let load = |flags: &str| {
+            plan(&format!("p --tcp 127.0.0.1:81 --load-from {flags}")).map(|plan| {
+                plan.load.map(|load| (load.source.to_string(), load.interval, load.step))
+            })
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(
+            load("cpu --policy least-used"),
+            Ok(Some(("cpu".into(), second, units::parse_share("5%").unwrap())))
+        );
+        let often = load("connections:9 --policy least-used --load-interval 1ms --load-step 0");
+        assert_eq!(often.unwrap().unwrap().1, SHORTEST_LOAD_INTERVAL);
+        assert!(load("cpu").unwrap_err().contains("has no load"));
+        assert!(load("cpu --policy least-used --load 3%").is_err());
+        assert!(load("disk --policy least-used").is_err());
+        assert!(plan("p --tcp 127.0.0.1:81").unwrap().load.is_none());
     }
 
     #[test]

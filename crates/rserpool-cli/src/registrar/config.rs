@@ -41,6 +41,11 @@
 //! "10.2.0.7" = "40ms"
 //! [distance.from.berlin]             # both ways
 //! paris = "9ms"
+//!
+//! [[policy]]                         # one of your own; see docs/POLICIES.md
+//! name = "near-and-idle"
+//! words = ["load", "degradation"]    # what elements register with
+//! key = "load + selections * degradation + distance / 1000"   # the lowest first
 //! ```
 //!
 //! One process serves several scopes by a `[[scope]]` for each, with a name and with keys as above;
@@ -49,6 +54,7 @@
 use super::distance;
 use crate::args::group;
 use crate::config::{self, Problem, Section};
+use crate::definitions;
 use crate::logging::{self, LogFormat};
 use crate::units;
 use clap::ValueEnum as _;
@@ -231,6 +237,7 @@ fn machine(section: &mut Section<'_>, machine: &mut RegistrarConfig, preset: Opt
         section.set("max_handle_len", &mut space.max_handle_len, config::count);
         section.set("max_tombstones", &mut space.max_tombstones, config::count);
     });
+    machine.limits.handlespace.policies = definitions::take(section);
     section.section("distance", |section| {
         machine.limits.handlespace.distances = distance::read(section);
     });

@@ -124,6 +124,11 @@ A file, with everything by default but what it says:
   [distance.from.berlin]
   paris = \"9ms\"
 
+  [[policy]]                       # one of your own: see docs/POLICIES.md
+  name = \"near-and-idle\"
+  words = [\"load\", \"degradation\"]
+  key = \"load + selections * degradation + distance / 1000\"
+
   [limits]
   associations = 20000
   idle_timeout = \"120s\"
