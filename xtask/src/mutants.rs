@@ -51,6 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
 
     let folder = root().join("target");
     let mut draw = cargo(&scope);
+    draw.args(["--sharding", "round-robin"]);
     draw.args(["--shard", &format!("{}/{shards}", seed % shards as u64)]);
     draw.args(["--baseline", "skip", "--timeout", TIMEOUT, "--output"]).arg(&folder);
     // It fails if one was missed, which is for us to judge.

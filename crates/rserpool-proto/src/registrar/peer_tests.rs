@@ -598,6 +598,30 @@ fn two_registrars_that_find_a_third_one_dead_take_it_over_once() {
 }
 
 #[test]
+fn a_home_that_only_a_dead_mentor_has_known_is_taken_over() {
+    // As many are watched as there may be peers, the mentor among them.
+    for (peers, watched) in [(128, true), (2, true), (1, false)] {
+        let mut world = World::new(2);
+        for _ in 0..3 {
+            world.element(1);
+        }
+        world.element(2);
+        world.pass(millis(10));
+        world.kill(1, true);
+        world.start_with(3, &[2], |config| config.limits.peers = peers);
+        world.pass(millis(100));
+        assert_eq!(world.homes(3), [1, 2]);
+        world.kill(2, true);
+        world.pass(millis(300));
+        assert_eq!(world.homes(3), [1, 2], "they may still speak");
+        world.pass(millis(900));
+        assert_eq!(world.homes(3), if watched { [3].as_slice() } else { &[1, 3] });
+        let taken = Event::TakenOver { target: ServerId(1), elements: 3 };
+        assert_eq!(world.seen(|event| *event == taken), usize::from(watched));
+    }
+}
+
+#[test]
 fn an_initiator_that_dies_does_not_leave_orphans() {
     let mut world = World::new(3);
     world.element(1);
