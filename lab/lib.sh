@@ -35,14 +35,17 @@ node() {
   ((paths > 1)) && PATH2[$name]=10.1.0.$number
   ip netns add "$name"
   ip -n "$name" link set lo up
-  for ((path = 0; path < paths; path++)); do
-    ip link add "$name.$path" type veth peer name "eth$path" netns "$name"
-    ip link set "$name.$path" master "br$path" up
-    ip -n "$name" addr add "10.$path.0.$number/24" dev "eth$path"
-    ip -n "$name" link set "eth$path" up
-  done
+  for ((path = 0; path < paths; path++)); do plug "$name" "$path" "br$path" "10.$path.0.$number"; done
   ip -n "$name" route add default via 10.0.0.254
   ip -n "$name" route add 224.0.0.0/4 dev eth0
+}
+
+# plug NODE PATH NETWORK ADDRESS: a cable from a node to a network.
+plug() {
+  ip link add "$1.$2" type veth peer name "eth$2" netns "$1"
+  ip link set "$1.$2" master "$3" up
+  ip -n "$1" addr add "$4/24" dev "eth$2"
+  ip -n "$1" link set "eth$2" up
 }
 
 # cut NODE [PATH]: its cable is pulled at the other end, so that the node itself sees nothing of it.

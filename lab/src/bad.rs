@@ -218,15 +218,17 @@ fn damaged(dice: &mut ChaCha8Rng, templates: &[Vec<u8>]) -> (u32, Vec<u8>) {
             message = vec![0; 1 + below(dice, 600)];
             dice.fill_bytes(&mut message);
         }
-        // Some bytes changed.
-        _ => {
-            for _ in 0..=below(dice, 4) {
-                let at = below(dice, message.len());
-                set(&mut message, at, dice.next_u32() as u8);
-            }
-        }
+        _ => change(dice, &mut message),
     }
     (ppid, message)
+}
+
+/// Changes some bytes.
+pub(crate) fn change(dice: &mut ChaCha8Rng, message: &mut [u8]) {
+    for _ in 0..=below(dice, 4) {
+        let at = below(dice, message.len());
+        set(message, at, dice.next_u32() as u8);
+    }
 }
 
 /// A question whose parameters hold each other, as deep as the length allows or less.

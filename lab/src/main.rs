@@ -8,6 +8,7 @@
 //!   raw     bytes as they are
 //!   echo    a server that knows nothing of pools, and talk, its client
 //!   element an echo server that is a pool element by our library, of any policy
+//!   peer    a registrar that does not answer, refuses for ever, or forges
 //!   crowd   associations that say nothing, come and go, or never read
 //! ```
 #![forbid(unsafe_code)]
@@ -29,6 +30,8 @@ mod element;
 #[cfg(target_os = "linux")]
 mod load;
 #[cfg(target_os = "linux")]
+mod peer;
+#[cfg(target_os = "linux")]
 mod raw;
 
 #[cfg(target_os = "linux")]
@@ -46,6 +49,8 @@ fn main() -> std::io::Result<()> {
         Bad(bad::Arguments),
         /// Opens associations that are of no use.
         Crowd(crowd::Arguments),
+        /// A registrar that is none.
+        Peer(peer::Arguments),
         /// Sends bytes as they are.
         Raw(raw::Arguments),
         /// A server of echoes, without pools.
@@ -64,6 +69,7 @@ fn main() -> std::io::Result<()> {
         Command::Echo(arguments) => runtime.block_on(echo::serve(arguments)),
         Command::Element(arguments) => runtime.block_on(element::run(arguments)),
         Command::Talk(arguments) => runtime.block_on(echo::talk(arguments)),
+        Command::Peer(arguments) => runtime.block_on(peer::run(arguments)),
         Command::Raw(arguments) => runtime.block_on(raw::run(arguments)),
         Command::Crowd(arguments) => runtime.block_on(crowd::run(arguments)),
     }
