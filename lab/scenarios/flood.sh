@@ -1,6 +1,6 @@
 #!/bin/bash
 # Floods and stuck peers, all at once: crowds that are idle, that come and go, that never read.
-#: seconds=150, memory=1G
+#: alone, seconds=150, memory=1G
 LAB_SILENT="10.0.0.61 10.0.0.62"
 . "$LAB/lib.sh"
 

@@ -83,14 +83,15 @@ homes=$(dumped theirs1)
 # Which of the two is for them to find out.
 is "theirs have taken all over" 0x21:0xT,0x22:0xT "$(sed 's/:0x1[23]/:0xT/g' <<<"$homes")"
 is "and agree" "$homes" "$(dumped theirs2)"
-stop server1 INT; stop server2; stop theirs2 INT
+stop server1 INT; stop server2; stop theirs1 INT; stop theirs2 INT
 
 say "one of each, and servers that know both; ours is killed"
 ours
 their_server server1 s1 0x21 ours theirs1
 our_server server2 s2 0x22 ours theirs1
-within 10 "both are in the pool" list_is ours EchoPool 0x21,0x22
-within 3 "at theirs as well" pool_is theirs1 EchoPool 0x21,0x22
+within 10 "both are at home with ours" homes_are 0x21:0x11,0x22:0x11
+theirs 1
+within 5 "theirs has them as well" pool_is theirs1 EchoPool 0x21,0x22
 crash ours
 within 15 "both are at home with theirs, by their own hunt" registered_at_theirs
 within 15 "and in the pool" pool_is theirs1 EchoPool 0x21,0x22
