@@ -72,6 +72,15 @@ fn a_registrar_that_was_not_told_to_hears_nothing() {
 }
 
 #[test]
+fn nobody_and_ourselves_are_not_dialled() {
+    let mut scene = Scene::new(Some("10.0.0.1:9901"));
+    for (server, dialled) in [(0, 0), (1, 0), (7, 1)] {
+        scene.hear(server, "10.0.0.7:9901");
+        assert_eq!(scene.dialled.len(), dialled, "{server}");
+    }
+}
+
+#[test]
 fn made_up_presences_have_few_addresses_dialled() {
     let mut scene = Scene::new(Some("10.0.0.1:9901"));
     for forged in 0..1000 {

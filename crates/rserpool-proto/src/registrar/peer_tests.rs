@@ -16,6 +16,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 const LATENCY: Duration = Duration::from_millis(1);
 
@@ -706,6 +707,74 @@ fn a_late_deletion_does_not_remove_a_newer_registration() {
 }
 
 #[test]
+fn an_element_that_is_waited_for_may_be_ended_by_another_registrar() {
+    let mut world = World::new(3);
+    world.element(1);
+    world.pass(millis(10));
+    world.kill(1, false);
+    world.pass(millis(50));
+    assert_eq!(world.known(3), [(0, 3)]);
+    let mut ended = world.space(3).element(b"EchoPool", PeId(0)).unwrap().to_wire();
+    let stamp = ended.extensions.stamp.as_mut().unwrap();
+    stamp.moves += 1;
+    ended.home = ServerId(2);
+    let assoc = world.registrars[&3].peers[&ServerId(2)].assoc.unwrap();
+    let body = Body::HandleUpdate {
+        takeover_suggested: false,
+        suspected: false,
+        action: enrp::UpdateAction::Delete,
+        handle: pool(),
+        element: Box::new(ended),
+    };
+    let mut bytes = Vec::new();
+    enrp::Message::new(ServerId(2), ServerId::NONE, body).encode(&mut bytes).unwrap();
+    world.input(3, Input::Received { assoc, ppid: PPID_ENRP, bytes: &bytes });
+    assert_eq!(world.known(3), [], "nobody speaks for it");
+}
+
+#[test]
+fn an_element_that_leaves_at_another_registrar_than_its_home_is_gone_everywhere() {
+    let mut world = World::new(3);
+    world.element(1);
+    world.pass(millis(10));
+    // Its home does not answer, so it turns to another one from the same address.
+    let other = world.connect(world.elements[0].host, 2, Channel::Asap, None);
+    let stamp = Some(Stamp { seq: 50, moves: 0 });
+    let leaving = asap::Body::Deregistration { handle: pool(), id: PeId(0), stamp };
+    world.asap(world.elements[0].host, other, leaving);
+    world.pass(millis(20));
+    for id in 1..=3 {
+        assert_eq!(world.known(id), [], "at {id}");
+    }
+}
+
+#[test]
+fn whoever_asks_for_a_table_under_its_own_name_is_a_peer() {
+    // RFC 5353 §3.4.1.
+    let mut world = World::new(1);
+    for (server, peers) in [(0, 0), (9, 1)] {
+        let local: Locator = "tcp://127.0.0.1:30000".parse().unwrap();
+        let assoc = AssociationId(5_000 + u64::from(server));
+        world.input(
+            1,
+            Input::Connected {
+                assoc,
+                attempt: None,
+                channel: Channel::Enrp,
+                local: locator(1),
+                remote: local,
+                identity: Identity::Anonymous,
+            },
+        );
+        let body = Body::HandleTableRequest { own_only: false, capabilities: None };
+        let mut bytes = Vec::new();
+        enrp::Message::new(ServerId(server), ServerId::NONE, body).encode(&mut bytes).unwrap();
+        world.input(1, Input::Received { assoc, ppid: PPID_ENRP, bytes: &bytes });
+        assert_eq!(world.registrars[&1].peers.len(), peers);
+    }
+}
+
+#[test]
 fn a_registrar_speaks_for_its_own_elements_only() {
     let mut world = World::new(3);
     world.element(1);
@@ -856,6 +925,26 @@ fn what_nobody_takes_in_time_is_taken_over_as_from_the_dead() {
     world.pass(millis(600));
     assert_eq!(world.known(2).len(), 5, "nobody has said that they ended");
     assert_eq!(world.homes(2), [2]);
+}
+
+#[test]
+fn an_element_is_offered_once_in_a_round() {
+    static OFFERS: AtomicUsize = AtomicUsize::new(0);
+    let mut world = World::new(2);
+    for _ in 0..5 {
+        world.element(1);
+    }
+    world.pass(millis(10));
+    world.lose = |body| {
+        let is_offer = matches!(body, Body::HandleUpdate { takeover_suggested: true, .. });
+        OFFERS.fetch_add(usize::from(is_offer), Ordering::Relaxed);
+        is_offer
+    };
+    world.leave(1);
+    for (ms, offers) in [(350, 5), (200, 10), (400, 15)] {
+        world.pass(millis(ms));
+        assert_eq!(OFFERS.load(Ordering::Relaxed), offers);
+    }
 }
 
 #[test]

@@ -837,6 +837,19 @@ fn what_a_holder_says_is_new_even_if_its_clock_was_set_back() {
 }
 
 #[test]
+fn a_stranger_is_shown_no_capabilities() {
+    for shown in [None, Some(Capabilities(0))] {
+        let mut scene = Scene::new();
+        let assoc = scene.asap();
+        let element = Box::new(element(1));
+        let (handle, stamp) = (pool(), None);
+        scene.send(assoc, Body::Registration { handle, element, capabilities: shown, stamp });
+        let Body::RegistrationResponse { capabilities, .. } = scene.answer(assoc) else { panic!() };
+        assert_eq!(capabilities, shown);
+    }
+}
+
+#[test]
 fn a_stamp_in_a_registration_counts_if_it_is_newer_than_what_is_known() {
     let mut scene = Scene::new();
     for (seq, counts) in [(1_000, 1_000), (2_000, 2_000), (5, 2_001)] {
