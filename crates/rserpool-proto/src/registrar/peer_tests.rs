@@ -1028,6 +1028,24 @@ fn of_two_registrars_with_one_identifier_the_newcomer_draws_another() {
 }
 
 #[test]
+fn a_registrar_that_was_suspended_while_it_read_a_table_gives_its_mentor_time() {
+    let mut world = World::new(1);
+    world.element(1);
+    world.pass(millis(10));
+    world.start(2, &[1]);
+    world.pass(millis(3));
+    assert!(!world.registrars[&2].is_serving());
+    let suspended = world.registrars.remove(&2).unwrap();
+    world.cut(1, 2);
+    world.pass(millis(870));
+    world.registrars.insert(2, suspended);
+    world.heal();
+    world.pass(millis(20));
+    assert_eq!(world.seen(|event| *event == Event::InService { alone: false }), 1);
+    assert_eq!(world.known(2), [(0, 1)]);
+}
+
+#[test]
 fn a_registrar_that_was_suspended_removes_nothing_that_lives() {
     let mut world = World::new(3);
     for registrar in 1..=3 {
