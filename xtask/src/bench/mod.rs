@@ -4,6 +4,7 @@
 //! The workloads themselves are programs of the crates they measure, so that nothing is measured
 //! that is not what users get. Figures are compared on the machine they were taken on only.
 
+mod expression;
 mod handlespace;
 mod join;
 mod latency;
@@ -32,6 +33,8 @@ pub(crate) struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum What {
+    /// A policy by an expression, beside one that is built in.
+    Expression,
     /// Handlespace and policies in memory, beside the reference implementation's figures.
     Handlespace(handlespace::Arguments),
     /// How soon a registrar that joins serves, and what users of its mentor notice.
@@ -53,6 +56,7 @@ enum What {
 /// Runs the benchmark; `Ok(true)` if it reached what is asked of it.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     match &arguments.what {
+        What::Expression => expression::run(),
         What::Handlespace(arguments) => handlespace::run(arguments),
         What::Join(arguments) => join::run(arguments),
         What::Latency(arguments) => latency::run(arguments),

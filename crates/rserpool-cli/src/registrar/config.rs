@@ -249,7 +249,7 @@ fn machine(section: &mut Section<'_>, machine: &mut RegistrarConfig, preset: Opt
 }
 
 /// Reads how policies are applied.
-fn rules(section: &mut Section<'_>, rules: &mut Rules) {
+pub(crate) fn rules(section: &mut Section<'_>, rules: &mut Rules) {
     section.set("share_cap", &mut rules.share_cap, |value| count_or("off", value));
     section.set("slow_start", &mut rules.slow_start, config::truth);
     section.set("increment", &mut rules.increment, |value| count_or("rfc", value));

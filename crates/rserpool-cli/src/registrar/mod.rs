@@ -10,6 +10,7 @@ use crate::logging::{self, LogFlags};
 use crate::output;
 use crate::signals::Stop;
 use crate::units;
+pub(crate) use config::rules;
 use config::{FileConfig, ScopeConfig};
 use drain::PidFile;
 use futures_util::future::join_all;

@@ -2,10 +2,12 @@
 
 use super::show::ShowFlags;
 use crate::config::{self, Problem, Section};
+use crate::definitions;
 use crate::failure::Failure;
-use rserpool::proto::policy::PolicyTable;
+use crate::registrar::rules;
+use rserpool::proto::policy::{PolicyKind, PolicyTable, Rules};
 use rserpool_sim::planner::study::Point;
-use rserpool_sim::planner::{Chooser, Failures, Outage, Scenario, Server, Sizes};
+use rserpool_sim::planner::{Chooser, Failures, Outage, Own, Scenario, Server, Sizes};
 use std::path::PathBuf;
 use toml::de::DeValue;
 
@@ -27,7 +29,8 @@ Examples:
   rserpool sim plan pool.toml --svg pool.svg
 
 A file; everything but servers has a default:
-  policies = [\"least-used\", \"round-robin\", \"random\"]
+  policies = [\"least-used\", \"round-robin\", \"half-full\"]
+  liars = 1                     # servers, the first ones, that always say they are idle
   proxies = [10]                # beside them: proxies that know nothing of each other
   utilisation = [0.5, 0.7, 0.85]  # what is asked for of all capacity
   users = 100
@@ -39,6 +42,15 @@ A file; everything but servers has a default:
   [request]
   time = \"1s\"                 # mean, alone on a server of capacity 1
   distribution = \"exponential\"  # or constant, uniform
+
+  [selection]                   # as in a registrar's file: a guard against loads that are not honest
+  share_cap = 4
+  slow_start = true
+
+  [[policy]]                    # one of your own, to be named in policies
+  name = \"half-full\"
+  words = [\"load\"]
+  key = \"if load < 0.5 { 0 } else { load }\"
 
   [[servers]]
   count = 8
@@ -76,7 +88,11 @@ impl Args {
 const CAPACITY: f64 = 1e6;
 
 fn read(root: &mut Section<'_>) -> Vec<Point> {
-    let choosers = choosers(root);
+    let table = definitions::take(root);
+    let choosers = choosers(root, &table);
+    let mut selection = Rules::default();
+    root.section("selection", |section| rules(section, &mut selection));
+    let liars = root.take("liars", config::count::<u32>).unwrap_or(0) as usize;
     let utilisations = root.take_list("utilisation", positive).unwrap_or_else(|| vec![0.8]);
     let users = root.take("users", config::count::<u32>).unwrap_or(100) as usize;
     let seconds = |root: &mut Section<'_>, key, default: f64| {
@@ -124,6 +140,8 @@ fn read(root: &mut Section<'_>) -> Vec<Point> {
                 sizes,
                 interval: 1.0,
                 chooser,
+                rules: selection,
+                liars,
                 delay,
                 failures,
                 outages: outages.clone(),
@@ -146,19 +164,23 @@ fn read(root: &mut Section<'_>) -> Vec<Point> {
 }
 
 /// Who chooses, in the order of the file.
-fn choosers(root: &mut Section<'_>) -> Vec<(String, Chooser)> {
-    let table = PolicyTable::builtin();
+fn choosers(root: &mut Section<'_>, table: &PolicyTable) -> Vec<(String, Chooser)> {
+    let chooser = |kind: &PolicyKind| match PolicyTable::builtin().by_name(kind.name) {
+        Some(_) => Chooser::Policy(kind.name),
+        None => Chooser::Own(Own(*kind)),
+    };
     let policies = root.take_list("policies", |value| {
         let name = config::text(value)?;
         let kind = table.by_name(name).ok_or_else(|| {
             let names: Vec<_> = table.iter().map(|kind| kind.name).collect();
             format!("there is no policy {name}, only {}", names.join(", "))
         })?;
-        Ok(kind.name)
+        Ok((kind.name.to_owned(), chooser(kind)))
     });
-    let policies = policies.unwrap_or_else(|| vec!["least-used", "round-robin", "random"]);
+    let usual = ["least-used", "round-robin", "random"];
+    let usual = usual.map(|name| (name.to_owned(), Chooser::Policy(name)));
     let proxies = root.take_list("proxies", config::count::<u32>).unwrap_or_default();
-    let policies = policies.into_iter().map(|name| (name.to_owned(), Chooser::Policy(name)));
+    let policies = policies.unwrap_or_else(|| usual.into()).into_iter();
     let proxies = proxies
         .into_iter()
         .map(|count| (format!("{count} proxies"), Chooser::Proxies(count as usize)));

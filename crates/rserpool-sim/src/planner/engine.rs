@@ -26,6 +26,7 @@ pub fn run(scenario: &Scenario, seed: u64) -> Result<Figures, InvalidScenario> {
             })?;
             Choice::Registrar(Box::new(Registrar::new(kind, scenario, seed)))
         }
+        Chooser::Own(own) => Choice::Registrar(Box::new(Registrar::new(own.0, scenario, seed))),
         Chooser::Proxies(proxies) => Choice::Proxies {
             under_way: vec![vec![0; scenario.servers.len()]; proxies],
             up: vec![true; scenario.servers.len()],
@@ -493,6 +494,7 @@ struct Registrar {
     pool: PoolHandle,
     /// Room and capacity of each server.
     servers: Vec<super::Server>,
+    liars: usize,
     least: f64,
     /// Whether the policy's words change with the load.
     wants_load: bool,
@@ -501,7 +503,13 @@ struct Registrar {
 
 impl Registrar {
     fn new(kind: PolicyKind, scenario: &Scenario, seed: u64) -> Self {
-        let space = Handlespace::new(HandlespaceConfig::default(), Random::new(seed, &[2]).seed());
+        let policies = PolicyTable::builtin();
+        let config = HandlespaceConfig {
+            policies: policies.clone().with(kind).unwrap_or(policies),
+            rules: scenario.rules,
+            ..HandlespaceConfig::default()
+        };
+        let space = Handlespace::new(config, Random::new(seed, &[2]).seed());
         let pool = PoolHandle::new("plan").expect("1 to 255 bytes");
         let least = scenario.servers.iter().map(|server| server.capacity).fold(f64::MAX, f64::min);
         let mut registrar = Self {
@@ -509,6 +517,7 @@ impl Registrar {
             kind,
             pool,
             servers: scenario.servers.clone(),
+            liars: scenario.liars,
             least,
             wants_load: kind.words.iter().any(|word| word.name == "load"),
             chosen: Vec::new(),
@@ -522,6 +531,7 @@ impl Registrar {
     /// A server registers or re-registers with so many requests.
     fn register(&mut self, now: f64, server: usize, requests: usize) {
         let super::Server { capacity, requests: most } = self.servers[server];
+        let requests = if server < self.liars { 0 } else { requests };
         // Loads and what one request more adds are parts of all that fits in 32 bits.
         let part = |count: usize| (count as f64 / most as f64 * f64::from(u32::MAX)) as u32;
         let words: Vec<u32> = self
@@ -530,6 +540,7 @@ impl Registrar {
             .iter()
             .map(|word| match word.name {
                 "load" => part(requests),
+                "degradation" if server < self.liars => 0,
                 "degradation" => part(1),
                 "weight" => ((capacity / self.least).round() as u32).max(1),
                 _ => word.default,

@@ -20,7 +20,8 @@ pub mod sweep;
 
 pub use engine::run;
 
-use rserpool_proto::policy::PolicyTable;
+use rserpool_proto::policy::{PolicyKind, PolicyTable, Rules};
+use std::cmp::Ordering;
 
 /// A pool, its users, and how long both are watched. Times are in seconds, work in calculations.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +38,10 @@ pub struct Scenario {
     pub interval: f64,
     /// Who chooses the server of a request.
     pub chooser: Chooser,
+    /// How the registrar applies the policy.
+    pub rules: Rules,
+    /// So many of the servers, the first ones, always say that they are idle.
+    pub liars: usize,
     /// One way between any two hosts: a report, a question, its answer, a request.
     pub delay: f64,
     /// Servers that fail again and again.
@@ -79,9 +84,35 @@ pub enum Sizes {
 pub enum Chooser {
     /// A registrar, by this policy of [`PolicyTable::builtin`].
     Policy(&'static str),
+    /// A registrar, by a policy of one's own.
+    Own(Own),
     /// So many proxies that know nothing of each other, each used by the same share of the users:
     /// of two servers drawn at random, that to which the proxy has fewer requests under way.
     Proxies(usize),
+}
+
+/// A policy that is not in [`PolicyTable::builtin`]; two are equal if they have the same number.
+#[derive(Clone, Copy, Debug)]
+pub struct Own(pub PolicyKind);
+
+impl PartialEq for Own {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.number == other.0.number
+    }
+}
+
+impl Eq for Own {}
+
+impl PartialOrd for Own {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Own {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.number.cmp(&other.0.number)
+    }
 }
 
 /// Servers that fail and come back, each by itself, both after exponentially distributed times.
@@ -151,6 +182,8 @@ impl Scenario {
             sizes: Sizes::Exponential,
             interval: 0.0,
             chooser,
+            rules: Rules::default(),
+            liars: 0,
             delay: 0.0,
             failures: None,
             outages: Vec::new(),
@@ -204,7 +237,13 @@ impl Scenario {
         }) {
             return invalid("outages", "more servers than there are, or a time below zero");
         }
+        if self.liars > self.servers.len() {
+            return invalid("liars", "more servers than there are");
+        }
         match self.chooser {
+            Chooser::Own(own) if PolicyTable::builtin().with(own.0).is_err() => {
+                invalid("chooser", "its name or number is that of another policy")
+            }
             Chooser::Proxies(0) => invalid("chooser", "0 proxies choose nothing"),
             Chooser::Policy(name) if PolicyTable::builtin().by_name(name).is_none() => {
                 invalid("chooser", "there is no such policy")

@@ -2,6 +2,7 @@
 
 use super::published::{RATIOS, TABLE};
 use super::{Chooser, Failures, Scenario};
+use std::num::NonZeroU32;
 
 /// A question.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,12 +18,14 @@ pub enum Study {
     Failures,
     /// Proxies that know nothing of each other, in the place of a registrar.
     Proxies,
+    /// Servers that always say that they are idle.
+    Liars,
 }
 
 impl Study {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Published, Self::Delays, Self::Uneven, Self::Failures, Self::Proxies];
+    pub const ALL: [Self; 6] =
+        [Self::Published, Self::Delays, Self::Uneven, Self::Failures, Self::Proxies, Self::Liars];
 
     /// Its name on the command line, and what it asks, in one line.
     pub fn words(self) -> (&'static str, &'static str) {
@@ -42,6 +45,9 @@ impl Study {
             ),
             Self::Proxies => {
                 ("proxies", "1 to 100 proxies that know nothing of each other, beside a registrar")
+            }
+            Self::Liars => {
+                ("liars", "One of 20 servers always says that it is idle, with and without a guard")
             }
         }
     }
@@ -83,6 +89,7 @@ impl Study {
             }
             Self::Failures => ("time between failures of a server in request times", true),
             Self::Proxies => ("proxies", true),
+            Self::Liars => ("part of the capacity that is asked for", false),
         }
     }
 
@@ -94,6 +101,7 @@ impl Study {
             Self::Uneven => uneven(),
             Self::Failures => failures(),
             Self::Proxies => proxies(),
+            Self::Liars => liars(),
         }
     }
 }
@@ -197,14 +205,55 @@ fn proxies() -> Vec<Point> {
     points
 }
 
+/// Least used, and bounds on the share of one server.
+const CAPS: [(&str, u32); 4] =
+    [("no bound", 0), ("4 fair shares", 4), ("2 fair shares", 2), ("1 fair share", 1)];
+
+/// 20 servers of which so many lie, and a bound on the share of each; 0 is none.
+fn lying(liars: usize, cap: u32, utilisation: f64) -> Scenario {
+    let mut scenario = base("least-used", 1.0);
+    scenario.servers = vec![scenario.servers[0]; 20];
+    scenario.users = 200;
+    scenario.ask_for(utilisation);
+    scenario.liars = liars;
+    scenario.rules.share_cap = NonZeroU32::new(cap);
+    scenario
+}
+
+fn liars() -> Vec<Point> {
+    let mut points = Vec::new();
+    for (panel, liars) in [("all are honest", 0), ("one always says it is idle", 1)] {
+        for (series, cap) in CAPS {
+            for utilisation in [0.4, 0.5, 0.6, 0.7, 0.8, 0.9] {
+                let scenario = lying(liars, cap, utilisation);
+                points.push(point(panel.into(), series, utilisation, scenario));
+            }
+        }
+    }
+    points
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::planner::run;
+
+    #[test]
+    fn a_liar_drains_a_pool_unless_its_share_is_bounded_and_a_bound_costs_the_honest_little() {
+        let speed = |liars, cap| {
+            let mut scenario = lying(liars, cap, 0.8);
+            (scenario.warm_up, scenario.measured) = (60.0, 600.0);
+            run(&scenario, 7).unwrap().speed
+        };
+        let (bare, bounded) = (speed(1, 0), speed(1, 1));
+        assert!(bounded > 10.0 * bare, "{bare} {bounded}");
+        let (bare, bounded) = (speed(0, 0), speed(0, 4));
+        assert!((bare - bounded).abs() < 0.03 * bare, "{bare} {bounded}");
+    }
 
     #[test]
     fn every_study_asks_what_can_be_played() {
-        let all = [Study::Published, Study::Delays, Study::Uneven, Study::Failures, Study::Proxies];
-        for point in all.into_iter().flat_map(Study::points) {
+        for point in Study::ALL.into_iter().flat_map(Study::points) {
             assert_eq!(point.scenario.check(), Ok(()), "{point:?}");
         }
     }
