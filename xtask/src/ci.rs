@@ -7,6 +7,7 @@
 use crate::conformance;
 use crate::directions;
 use crate::lab;
+use crate::sim;
 use crate::steps::{Error, Steps, cargo, cargo_has, root};
 use std::process::Command;
 
@@ -54,6 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     }
     // Unit, integration and documentation tests of every crate.
     steps.run("tests", cargo(["test", "--locked", "--workspace"]));
+    steps.run("simulation", sim::standard());
     steps.check("conformance", conformance::check);
     licences(&mut steps);
     // A workspace of its own, whose bodies the steps above have tested.

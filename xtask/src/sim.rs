@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
 }
 
 /// Seeds of the standard run.
-const STANDARD: u64 = 2_000;
+pub(crate) const STANDARD: u64 = 2_000;
 /// Where fresh seeds begin: below are those of the standard run.
 const FRESH: u64 = 1_000_000;
 /// Seeds within which a planted bug is to be caught.
@@ -35,6 +35,13 @@ const DOCUMENT: &str = "docs/SIMULATION.md";
 const LEDGER: &str = "<!-- ledger -->\n";
 const PLANTED: &str = "<!-- planted -->\n";
 const END: &str = "<!-- end -->\n";
+
+/// The standard run.
+pub(crate) fn standard() -> Command {
+    let mut command = cargo(["run", "--locked", "--release", "--package", "rserpool-cli", "--"]);
+    command.args(["sim", "--count", &STANDARD.to_string()]);
+    command
+}
 
 /// Runs what is asked for; `Ok(true)` if nothing was violated.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {

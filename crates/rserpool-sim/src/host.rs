@@ -232,6 +232,9 @@ impl World {
             Given::Received { assoc, ppid, bytes, .. } => {
                 machine.handle_input(now, Input::Received { assoc, ppid, bytes: &bytes });
             }
+            Given::Datagram { from, channel, bytes } => {
+                machine.handle_input(now, Input::Datagram { channel, from, bytes: &bytes });
+            }
             Given::Timeout => machine.handle_input(now, Input::Timeout),
             Given::Command(_) => {}
         }
@@ -296,8 +299,7 @@ impl World {
                     self.oracle_disconnect(id, assoc);
                     self.disconnect(assoc);
                 }
-                // Only presences and announcements of registrars are ever multicast.
-                Output::Multicast { .. } => {}
+                Output::Multicast { channel, bytes } => self.multicast(id, channel, &bytes),
                 Output::Event(event) => said(self, machine, Said::Event(event)),
             }
         }
@@ -346,8 +348,9 @@ impl World {
             Setup::User(config) => {
                 Machine::User(Box::new(PoolUser::new(config.clone(), seed, now)))
             }
-            Setup::Hostile { registrars } => {
-                Machine::Hostile(Box::new(Hostile::new(registrars.clone(), seed)))
+            Setup::Hostile { registrars, poses_at } => {
+                let hostile = Hostile::new(registrars.clone(), poses_at.clone(), seed);
+                Machine::Hostile(Box::new(hostile))
             }
         };
         self.trace.note(self.now, 2, id, 0, &[]);

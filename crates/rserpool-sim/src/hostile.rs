@@ -8,18 +8,21 @@ use crate::rng::Random;
 use rserpool_proto::id::{AssociationId, PeId, PoolHandle, ServerId};
 use rserpool_proto::machine::{AttemptId, Channel, Input, Locator, Machine, Output};
 use rserpool_proto::time::Instant;
-use rserpool_proto::wire::PPID_ASAP;
 use rserpool_proto::wire::asap::{Body, Message};
 use rserpool_proto::wire::capability::{Capabilities, Stamp};
 use rserpool_proto::wire::policy::{PolicyNumber, PolicyParameter};
 use rserpool_proto::wire::pool_element::{ElementExtensions, PoolElement};
+use rserpool_proto::wire::server_information::ServerInformation;
 use rserpool_proto::wire::transport::Transport;
+use rserpool_proto::wire::{PORT_ENRP, PPID_ASAP, enrp};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 #[derive(Debug)]
 pub(crate) struct Hostile {
     registrars: Vec<Locator>,
+    /// Where it says by multicast that a registrar is.
+    poses_at: Option<Locator>,
     random: Random,
     associations: Vec<AssociationId>,
     /// Names of pools and elements it has heard of.
@@ -34,11 +37,12 @@ const MAX_VICTIMS: usize = 64;
 const MAX_ASSOCIATIONS: usize = 8;
 
 impl Hostile {
-    pub(crate) fn new(registrars: Vec<Locator>, seed: [u8; 32]) -> Self {
+    pub(crate) fn new(registrars: Vec<Locator>, poses_at: Option<Locator>, seed: [u8; 32]) -> Self {
         let mut word = [0; 8];
         word.copy_from_slice(&seed[..8]);
         let mut hostile = Self {
             registrars,
+            poses_at,
             random: Random::new(u64::from_le_bytes(word), &[]),
             associations: Vec::new(),
             victims: Vec::new(),
@@ -111,6 +115,9 @@ impl Hostile {
     }
 
     fn lie(&mut self) {
+        if self.poses_at.is_some() && self.random.permille(300) {
+            return self.pose();
+        }
         if self.random.permille(200) || self.associations.is_empty() {
             return self.dial();
         }
@@ -145,6 +152,38 @@ impl Hostile {
                 self.outputs.push_back(Output::Disconnect { assoc });
             }
             _ => self.noise(assoc),
+        }
+    }
+
+    /// Says by multicast that it is a registrar, or that one is where nobody is.
+    fn pose(&mut self) {
+        let Some(Locator { addresses, port, .. }) = &self.poses_at else { return };
+        let port = if self.random.permille(500) { *port } else { self.random.bits() as u16 };
+        let (asap, enrp) = (SocketAddr::new(addresses.as_slice()[0], port), PORT_ENRP);
+        let server = ServerId(self.random.bits() as u32);
+        let mut bytes = Vec::new();
+        let channel = if self.random.permille(500) { Channel::Asap } else { Channel::Enrp };
+        let encoded = match channel {
+            Channel::Asap => {
+                let transports = vec![Transport::Tcp(asap)];
+                Message::from(Body::ServerAnnounce { server, transports }).encode(&mut bytes)
+            }
+            Channel::Enrp => {
+                let transport = Transport::Tcp(SocketAddr::new(asap.ip(), enrp));
+                let server_information =
+                    ServerInformation { id: server, transport, unknown: [].into() };
+                let body = enrp::Body::Presence {
+                    reply_required: true,
+                    checksum: Some(self.random.bits() as u16),
+                    server: Some(server_information),
+                    digest: Some(self.random.bits()),
+                    capabilities: Some(Capabilities(0)),
+                };
+                enrp::Message::new(server, ServerId::NONE, body).encode(&mut bytes)
+            }
+        };
+        if encoded.is_ok() {
+            self.outputs.push_back(Output::Multicast { channel, bytes });
         }
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct Network {
     cuts: Vec<[u8; 2]>,
     /// Quality of pairs that differ from `usual`; later ones win.
     base: Quality,
+    /// Multicast packets of a thousand that do not reach one of those they are for.
+    pub(crate) deaf: u64,
     worse: Vec<Worse>,
     /// When a rate-limited pair has sent all it was given.
     busy: Vec<u64>,
@@ -63,6 +65,7 @@ impl Network {
             nodes,
             cuts: vec![[0; 2]; nodes * nodes],
             base,
+            deaf: 0,
             worse: Vec::new(),
             busy: vec![0; nodes * nodes],
         }
@@ -106,6 +109,7 @@ impl Network {
         self.worse.clear();
         self.busy.fill(0);
         self.base.loss = 0;
+        self.deaf = 0;
         self.base.duplicates = 0;
     }
 
@@ -134,6 +138,20 @@ impl Network {
     pub(crate) fn is_up(&self, from: NodeId, to: NodeId, kind: TransportKind) -> bool {
         let [first, second] = self.cuts[self.pair(from, to)];
         first == 0 || (kind == TransportKind::Sctp && second == 0)
+    }
+
+    /// How long a datagram takes; `None` if it is lost.
+    pub(crate) fn datagram(
+        &mut self,
+        random: &mut Random,
+        now: u64,
+        link: (NodeId, NodeId),
+        len: usize,
+    ) -> Option<u64> {
+        let (from, to) = link;
+        let loss = self.quality(from, to).loss + self.deaf;
+        let arrives = self.is_up(from, to, TransportKind::Tcp) && !random.permille(loss);
+        arrives.then(|| self.delay(random, now, link, len))
     }
 
     /// How long a message takes on a link that is up, retransmissions included.

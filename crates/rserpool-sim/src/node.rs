@@ -6,10 +6,11 @@ use crate::rng::Random;
 use rserpool_proto::endpoint::pool_element::{PoolElement, PoolElementConfig};
 use rserpool_proto::endpoint::pool_user::{PoolUser, PoolUserConfig};
 use rserpool_proto::id::{AssociationId, PeId, PoolHandle};
-use rserpool_proto::machine::{AttemptId, CloseReason, Locator, TransportKind};
+use rserpool_proto::machine::{AttemptId, Channel, CloseReason, Locator, TransportKind};
 use rserpool_proto::registrar::{Registrar, RegistrarConfig};
 use rserpool_proto::wire::policy::PolicyParameter;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 
 /// What kind of machine a node runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +31,11 @@ pub(crate) enum Setup {
     Registrar(RegistrarConfig),
     Element(PoolElementConfig),
     User(PoolUserConfig),
-    Hostile { registrars: Vec<Locator> },
+    /// It tells by multicast that it is a registrar, and where, if it has such a place.
+    Hostile {
+        registrars: Vec<Locator>,
+        poses_at: Option<Locator>,
+    },
 }
 
 impl Setup {
@@ -84,6 +89,8 @@ pub(crate) struct Node {
     /// When a wake-up is due that has been queued; `u64::MAX` if none.
     pub(crate) wake: u64,
     pub(crate) random: Random,
+    /// What becomes of what it says by multicast.
+    pub(crate) multicasts: Random,
     pub(crate) transport: TransportKind,
     pub(crate) conns: BTreeSet<usize>,
     pub(crate) attempts: BTreeMap<AttemptId, usize>,
@@ -99,11 +106,33 @@ pub(crate) struct Node {
 /// What is given to a machine.
 #[derive(Debug)]
 pub(crate) enum Given {
-    Connected { assoc: AssociationId, attempt: Option<AttemptId> },
-    ConnectFailed { attempt: AttemptId, reason: CloseReason },
-    Closed { assoc: AssociationId, reason: CloseReason },
-    SendFailed { assoc: AssociationId },
-    Received { assoc: AssociationId, ppid: u32, bytes: Vec<u8>, twice: bool },
+    Connected {
+        assoc: AssociationId,
+        attempt: Option<AttemptId>,
+    },
+    ConnectFailed {
+        attempt: AttemptId,
+        reason: CloseReason,
+    },
+    Closed {
+        assoc: AssociationId,
+        reason: CloseReason,
+    },
+    SendFailed {
+        assoc: AssociationId,
+    },
+    Received {
+        assoc: AssociationId,
+        ppid: u32,
+        bytes: Vec<u8>,
+        twice: bool,
+    },
+    /// By multicast.
+    Datagram {
+        from: SocketAddr,
+        channel: Channel,
+        bytes: Vec<u8>,
+    },
     Command(Box<Command>),
     Timeout,
 }

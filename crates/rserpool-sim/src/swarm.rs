@@ -23,7 +23,7 @@ use rserpool_proto::policy::{PolicyParameter, PolicyTable};
 use rserpool_proto::registrar::RegistrarConfig;
 use rserpool_proto::time::Duration;
 use rserpool_proto::timers::{ElementTimers, Preset, RegistrarTimers, UserTimers};
-use rserpool_proto::wire::transport::Transport;
+use rserpool_proto::wire::transport::{SctpTransport, Transport, TransportUse};
 use rserpool_proto::wire::{PORT_ASAP, PORT_ENRP};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -38,6 +38,8 @@ pub struct Plan {
     pub preset: Preset,
     /// Links when nothing is wrong with them.
     pub base: Quality,
+    /// Multicast messages of a thousand that do not reach one of those they are for.
+    pub deaf: u64,
     /// Everybody there is, registrars first.
     nodes: Vec<Member>,
     /// What breaks.
@@ -120,6 +122,10 @@ impl Plan {
         if peered {
             draft.introduce(&mut random, registrars);
         }
+        // A stream of its own: what it draws changes nothing else.
+        let mut of_groups = Random::new(seed, &[4]);
+        let announced = peered && of_groups.permille(250);
+        let deaf = if announced { draft.announce(&mut of_groups) } else { 0 };
         let faults = draw_faults(&mut random, &draft.nodes, registrars, chaos);
         let (e, r) = (ElementTimers::preset(preset), RegistrarTimers::preset(preset));
         let (mut quiet, mut agree) = (QUIET, 0);
@@ -129,10 +135,13 @@ impl Plan {
             agree = oracle::b2(&r);
             heal += oracle::b3(&r) + r.rehome_grace.as_micros() as u64;
         }
+        if announced {
+            heal += oracle::FOUND;
+        }
         heal += quiet;
         let nodes = draft.nodes;
         let left_out = BTreeSet::new();
-        Self { seed, preset, base, nodes, faults, left_out, chaos, heal, quiet, agree }
+        Self { seed, preset, base, deaf, nodes, faults, left_out, chaos, heal, quiet, agree }
     }
 
     /// Who there is: number and role of all that are not left out.
@@ -146,6 +155,7 @@ impl Plan {
     /// Lets it happen; up to `lines` of the last things that happened are kept.
     pub fn run(&self, lines: usize) -> Outcome {
         let mut world = World::new(self.seed, self.base, lines);
+        world.net.deaf = self.deaf;
         world.left_out.clone_from(&self.left_out);
         for member in &self.nodes {
             let Member { name, setup, transport, clock, owner, .. } = member.clone();
@@ -247,6 +257,33 @@ impl Draft {
                 }
             }
         }
+    }
+
+    /// Registrars say by multicast where they are, and some of all the others know it by that only;
+    /// how many of a thousand messages do not reach one of them.
+    fn announce(&mut self, random: &mut Random) -> u64 {
+        let honest = self.nodes.iter().all(|node| node.setup.role() != Role::Hostile);
+        for (id, node) in self.nodes.iter_mut().enumerate() {
+            let forgets = random.permille(400);
+            match &mut node.setup {
+                Setup::Registrar(config) => {
+                    let at = |transport, port| transport_of(&locator_at(id, transport, port));
+                    let both = [TransportKind::Sctp, TransportKind::Tcp];
+                    config.enrp_announced = Some(vec![at(node.transport, PORT_ENRP)]);
+                    config.announced = Some(both.map(|kind| at(kind, PORT_ASAP)).to_vec());
+                    if forgets {
+                        config.peers.clear();
+                    }
+                }
+                Setup::Element(config) if honest && forgets => config.registrars.clear(),
+                Setup::User(config) if honest && forgets => config.registrars.clear(),
+                Setup::Hostile { poses_at, .. } => {
+                    *poses_at = Some(locator_at(id, TransportKind::Tcp, PORT_ASAP));
+                }
+                Setup::Element(_) | Setup::User(_) => {}
+            }
+        }
+        if random.permille(500) { random.between(1, 300) } else { 0 }
     }
 
     fn locators(&self, random: &mut Random, registrars: usize) -> Vec<Locator> {
@@ -370,9 +407,25 @@ impl Draft {
             ..Owner::default()
         };
         let starts = random.below(5_000_000);
-        let setup = Setup::Hostile { registrars: Vec::new() };
+        let poses_at = None;
+        let setup = Setup::Hostile { registrars: Vec::new(), poses_at };
         self.add(random, format!("h{}", number + 1), setup, owner, starts);
-        self.finish(|draft, transport| Setup::Hostile { registrars: draft.over(known, transport) });
+        self.finish(|draft, transport| {
+            let registrars = draft.over(known, transport);
+            Setup::Hostile { registrars, poses_at: None }
+        });
+    }
+}
+
+/// Where a registrar is, as it announces it.
+fn transport_of(at: &Locator) -> Transport {
+    match at.transport {
+        TransportKind::Tcp => Transport::Tcp(at.primary()),
+        TransportKind::Sctp | TransportKind::Auto => Transport::Sctp(SctpTransport {
+            port: at.port,
+            transport_use: TransportUse::DataOnly,
+            addresses: at.addresses.clone(),
+        }),
     }
 }
 

@@ -6,12 +6,14 @@ use crate::conn::{
     end_of,
 };
 use crate::net::NodeId;
-use crate::node::{Given, Power};
+use crate::node::{Given, Power, Role};
 use crate::oracle::GOOD;
 use crate::rng::Random;
-use crate::world::{Event, World};
+use crate::world::{Event, World, address};
 use rserpool_proto::id::AssociationId;
 use rserpool_proto::machine::{AttemptId, Channel, CloseReason, Locator, TransportKind};
+use rserpool_proto::wire::{PORT_ASAP, PORT_ENRP};
+use std::net::SocketAddr;
 
 /// Longest time after a link is mended until what was held up goes on.
 const MAX_BACKOFF: u64 = 3_000_000;
@@ -73,6 +75,53 @@ impl World {
             self.send(conn, end, Item::Fin);
             self.leave(conn, end);
         }
+    }
+
+    /// A machine tells everybody who listens, or those of them that it reaches.
+    pub(crate) fn multicast(&mut self, from: NodeId, channel: Channel, bytes: &[u8]) {
+        for to in 0..self.nodes.len() {
+            let listens = match self.nodes[to].setup.role() {
+                Role::Registrar => true,
+                Role::Element | Role::User => channel == Channel::Asap,
+                Role::Hostile => false,
+            };
+            if to == from || !listens {
+                continue;
+            }
+            let link = (from, to);
+            let often = 1 + u64::from(
+                self.nodes[from].multicasts.permille(self.net.quality(from, to).duplicates),
+            );
+            for _ in 0..often {
+                let random = &mut self.nodes[from].multicasts;
+                let delay = self.net.datagram(random, self.now, link, OVERHEAD + bytes.len());
+                if let Some(delay) = delay {
+                    let bytes = bytes.to_vec();
+                    let event = Event::Datagram { from, to, channel, bytes };
+                    self.queue.push(self.now + delay, event);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn on_datagram(
+        &mut self,
+        from: NodeId,
+        to: NodeId,
+        channel: Channel,
+        bytes: Vec<u8>,
+    ) {
+        self.stats.messages += 1;
+        self.trace.note(self.now, 1, from, to, &bytes);
+        self.trace.line(self.now, Some(from), Some(to), || {
+            format!("{} by multicast", crate::describe::message(channel, &bytes))
+        });
+        let port = match channel {
+            Channel::Asap => PORT_ASAP,
+            Channel::Enrp => PORT_ENRP,
+        };
+        let from = SocketAddr::new(address(from, 0), port);
+        self.give(to, Given::Datagram { from, channel, bytes });
     }
 
     fn send(&mut self, conn: usize, from: usize, item: Item) {

@@ -78,6 +78,12 @@ pub(crate) enum Event {
         conn: usize,
         to: usize,
     },
+    Datagram {
+        from: NodeId,
+        to: NodeId,
+        channel: Channel,
+        bytes: Vec<u8>,
+    },
     /// The transport has waited long enough for an acknowledgement.
     DeadCheck {
         conn: usize,
@@ -171,6 +177,7 @@ impl World {
             clock,
             wake: u64::MAX,
             random: Random::new(self.seed, &[1, node as u64]),
+            multicasts: Random::new(self.seed, &[3, node as u64]),
             transport,
             conns: BTreeSet::new(),
             attempts: BTreeMap::new(),
@@ -204,6 +211,9 @@ impl World {
         match event {
             Event::Arrive { conn, from, item } => self.on_arrive(conn, from, item),
             Event::Reset { conn, to } => self.on_reset(conn, to),
+            Event::Datagram { from, to, channel, bytes } => {
+                self.on_datagram(from, to, channel, bytes);
+            }
             Event::DeadCheck { conn, end, since } => self.on_dead_check(conn, end, since),
             Event::Probe { conn, end } => self.on_probe(conn, end),
             Event::Wake { node } => self.on_wake(node),

@@ -1,12 +1,14 @@
 //! I2: an element that lives, renews and can reach some registrar is not out of its pool for long.
 
 use super::Model;
+use super::replication::FOUND;
 use crate::conn::end_of;
 use crate::net::NodeId;
 use crate::node::{Machine, Power, Role, Setup};
 use crate::world::{Violation, World};
 use rserpool_proto::endpoint::pool_element::{Health, State};
 use rserpool_proto::id::{PeId, PoolHandle};
+use rserpool_proto::machine::TransportKind;
 use rserpool_proto::timers::{ElementTimers, RegistrarTimers};
 
 /// Since when who works, and who reaches whom.
@@ -92,7 +94,11 @@ impl World {
 
     /// Whether two nodes work and nothing is wrong between them.
     fn reaches(&self, element: NodeId, registrar: NodeId) -> bool {
-        let kind = self.nodes[element].transport;
+        // Whoever hears of both goes to either, and over TCP there is one path.
+        let kind = match self.oracle.announced {
+            true => TransportKind::Tcp,
+            false => self.nodes[element].transport,
+        };
         let good = |quality: crate::net::Quality| {
             quality.loss == 0 && quality.rate == 0 && quality.latency + quality.jitter <= GOOD
         };
@@ -106,7 +112,9 @@ impl World {
             }
             _ => false,
         };
-        listed
+        // As long as multicast reaches some only, one cannot count on it.
+        let is_heard = self.oracle.announced && self.oracle.healed.is_some();
+        (listed || is_heard)
             && self.works(element)
             && self.works(registrar)
             && self.net.is_up(element, registrar, kind)
@@ -154,7 +162,13 @@ impl World {
 
     /// Looks for elements that have been out of their pools for too long.
     pub(super) fn check_absences(&mut self) {
-        let registrars = self.oracle.reach.roles.iter().filter(|r| **r == Role::Registrar).count();
+        let is_registrar = |role: &&Role| match role {
+            Role::Registrar => true,
+            // It accepts like one, and does not answer.
+            Role::Hostile => self.oracle.announced,
+            Role::Element | Role::User => false,
+        };
+        let registrars = self.oracle.reach.roles.iter().filter(is_registrar).count();
         for element in 0..self.nodes.len() {
             let Setup::Element(config) = &self.nodes[element].setup else { continue };
             let node = &self.nodes[element];
@@ -174,8 +188,11 @@ impl World {
                 let Some(since) = self.oracle.reach.reaches[element][registrar] else { continue };
                 let Setup::Registrar(setup) = &self.nodes[registrar].setup else { continue };
                 // After healing all registrars are good, and one round is enough.
-                let count = if self.oracle.healed.is_some() { 1 } else { registrars };
-                let limit = b1(&config.timers, &setup.timers, count);
+                let poses =
+                    self.oracle.announced && self.oracle.reach.roles.contains(&Role::Hostile);
+                let count = if self.oracle.healed.is_some() && !poses { 1 } else { registrars };
+                let found = if config.registrars.is_empty() { FOUND } else { 0 };
+                let limit = b1(&config.timers, &setup.timers, count) + found;
                 if good.is_none_or(|(known, _)| since < known) {
                     good = Some((since, limit));
                 }

@@ -23,8 +23,8 @@ use crate::world::{Violation, World};
 use liveness::Reach;
 pub(crate) use liveness::{GOOD, b1};
 use registrar::RegistrarModel;
+pub(crate) use replication::{FOUND, b2, b3};
 use replication::{Issued, Told};
-pub(crate) use replication::{b2, b3};
 use rserpool_proto::id::{AssociationId, PeId, PoolHandle};
 use rserpool_proto::time::Instant;
 use rserpool_proto::wire::asap::{Body, Message};
@@ -44,6 +44,8 @@ pub(crate) struct Oracle {
     pub(crate) disturbed: u64,
     /// Some registrars know others.
     peered: bool,
+    /// Registrars say by multicast where they are.
+    announced: bool,
     issued: Issued,
     /// When each element was last seen to have a home that runs.
     owned: BTreeMap<(PoolHandle, PeId), u64>,
@@ -71,7 +73,8 @@ impl Oracle {
     /// A node more.
     pub(crate) fn add(&mut self, role: Role, setup: &Setup) {
         if let Setup::Registrar(config) = setup {
-            self.peered |= !config.peers.is_empty();
+            self.announced |= config.enrp_announced.is_some();
+            self.peered |= !config.peers.is_empty() || self.announced;
         }
         self.models.push(match setup {
             Setup::Registrar(config) => Model::Registrar(Box::new(RegistrarModel::new(config))),
@@ -179,8 +182,8 @@ impl World {
         let now = self.local(id);
         let Ok(decoded) = Message::decode(bytes) else { return };
         let body = decoded.message.body;
-        if let Body::RegistrationResponse { rejected: false, handle, id, .. } = &body {
-            self.note_issued(machine, handle, *id);
+        if let Body::RegistrationResponse { rejected: false, handle, id: pe, .. } = &body {
+            self.note_granted(id, machine, assoc, handle, *pe);
         }
         let Some(model) = self.oracle.registrar(id).filter(|model| !model.retired) else { return };
         let verdict = model.transmitted(now, assoc, &body, machine);

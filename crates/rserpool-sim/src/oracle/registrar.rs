@@ -220,6 +220,16 @@ impl RegistrarModel {
         }
     }
 
+    /// The registration that an association waits for longest.
+    pub(super) fn asked_for(
+        &self,
+        assoc: AssociationId,
+        handle: &PoolHandle,
+        id: PeId,
+    ) -> Option<&PoolElement> {
+        self.pending.get(&(assoc, handle.clone(), id))?.front()
+    }
+
     /// Takes note of an answer to a deregistration; false if there was none.
     fn has_left(&mut self, assoc: AssociationId, handle: &PoolHandle, id: PeId) -> bool {
         let name = (assoc, handle.clone(), id);
@@ -580,6 +590,11 @@ impl RegistrarModel {
             return Err(("I8", "lets registrations pile up".to_owned()));
         }
         self.silent(now, worked)
+    }
+
+    /// Whether it may have offered an own element to other registrars, as many are silent.
+    pub(super) fn is_offered(&self, now: Instant, entry: &Entry) -> bool {
+        entry.suspected.is_some() && self.is_cut_off(now)
     }
 
     fn is_cut_off(&self, now: Instant) -> bool {

@@ -25,11 +25,16 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 pub(super) struct Issued(BTreeMap<(PoolHandle, PeId), BTreeMap<u64, Vec<u64>>>);
 
 impl Issued {
-    fn note(&mut self, handle: &PoolHandle, element: &Element) {
-        let Some(stamp) = element.stamp() else { return };
-        let states = self.0.entry((handle.clone(), element.id())).or_default();
-        let prints = states.entry(stamp.seq).or_default();
-        let print = print_of(element.user_transport(), &element.policy());
+    fn note(
+        &mut self,
+        name: (PoolHandle, PeId),
+        stamp: Option<Stamp>,
+        transport: &Transport,
+        policy: &PolicyParameter,
+    ) {
+        let Some(stamp) = stamp else { return };
+        let prints = self.0.entry(name).or_default().entry(stamp.seq).or_default();
+        let print = print_of(transport, policy);
         if !prints.contains(&print) {
             prints.push(print);
         }
@@ -105,6 +110,10 @@ const TRANSFER: u64 = 1_000_000;
 fn micros(duration: std::time::Duration) -> u64 {
     duration.as_micros() as u64
 }
+
+/// Time, in microseconds, in which those who say by multicast where they are find each other though
+/// three of ten messages are lost: ten times T6, and an eighth more.
+pub(crate) const FOUND: u64 = 11_300_000;
 
 /// B2, in microseconds: the time after which what differs between two registrars has been noticed
 /// and repaired.
@@ -186,10 +195,14 @@ impl World {
     }
 
     /// Whether an own element of a registrar is held by an association whose other end is that
-    /// element, which lives and means it.
+    /// element, which lives and means it; unless the registrar, which hears nobody, has offered it to
+    /// others.
     fn is_held(&self, registrar: NodeId, name: &(PoolHandle, PeId)) -> bool {
         let Some(Model::Registrar(model)) = self.oracle.models.get(registrar) else { return false };
         let Some(entry) = model.elements.get(name) else { return false };
+        if model.is_offered(self.local(registrar), entry) {
+            return false;
+        }
         let Some(peer) = entry.holder.and_then(|holder| self.open_peer(holder)) else {
             return false;
         };
@@ -246,9 +259,13 @@ impl World {
             Kind::Other => {}
             Kind::Add | Kind::Handover | Kind::Delete => {
                 for named in &told.named {
-                    // One of the same name that is newer takes the place of its own.
+                    // One of the same name that is newer takes the place of its own, if it is
+                    // believed.
                     let seq = |stamp: Option<Stamp>| stamp.map(|stamp| stamp.seq);
-                    let newer = named.before.is_some_and(|(known, _)| seq(named.said) > seq(known));
+                    let (handle, pe) = &named.name;
+                    let element = machine.handlespace().element(handle.as_bytes(), *pe);
+                    let known = element.and_then(|element| element.stamp());
+                    let newer = named.before.is_some_and(|(before, _)| seq(known) > seq(before));
                     if told.kind == Kind::Handover && newer {
                         model.elements.remove(&named.name);
                     }
@@ -265,10 +282,25 @@ impl World {
         self.judge(id, verdict);
     }
 
-    /// A registration has been granted: what the element is from now on.
-    pub(super) fn note_issued(&mut self, machine: &Registrar, handle: &PoolHandle, id: PeId) {
+    /// A registration has been granted: what the element is from now on, or was for a moment if the
+    /// same input has ended it.
+    pub(super) fn note_granted(
+        &mut self,
+        registrar: NodeId,
+        machine: &Registrar,
+        assoc: AssociationId,
+        handle: &PoolHandle,
+        id: PeId,
+    ) {
+        let name = (handle.clone(), id);
         if let Some(element) = machine.handlespace().element(handle.as_bytes(), id) {
-            self.oracle.issued.note(handle, element);
+            let (stamp, policy) = (element.stamp(), element.policy());
+            self.oracle.issued.note(name, stamp, element.user_transport(), &policy);
+        } else if let Some(Model::Registrar(model)) = self.oracle.models.get(registrar)
+            && let Some(asked) = model.asked_for(assoc, handle, id)
+        {
+            let (stamp, transport) = (asked.extensions.stamp, &asked.user_transport);
+            self.oracle.issued.note(name, stamp, transport, &asked.policy);
         }
     }
 
@@ -290,8 +322,9 @@ impl World {
         let undisturbed = self.now - self.oracle.disturbed;
         for id in 0..self.nodes.len() {
             let Setup::Registrar(config) = &self.nodes[id].setup else { continue };
-            let forgotten = orphaned(&config.timers);
-            let agree = b3(&config.timers) + b2(&config.timers);
+            let found = if self.oracle.announced { FOUND } else { 0 };
+            let forgotten = orphaned(&config.timers) + found;
+            let agree = b3(&config.timers) + b2(&config.timers) + found;
             if !self.works(id) {
                 continue;
             }
