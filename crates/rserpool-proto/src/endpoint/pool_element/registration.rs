@@ -170,6 +170,8 @@ impl PoolElement {
         if taken && self.config.id.is_none() && self.redraws < MAX_REDRAWS {
             self.redraws += 1;
             self.id = PeId(self.rng.next_u32());
+            // It may be taken by us: by one of those who have called the element home.
+            self.close_visitors();
             self.registered_on = None;
             self.due = true;
         } else {
@@ -306,15 +308,19 @@ impl PoolElement {
         self.refused = false;
         self.unanswered = 0;
         self.unreachable_told = false;
-        self.retiring = None;
         self.home_server = ServerId::NONE;
         if let Some(assoc) = self.hunt.stop(&mut self.outputs) {
             self.close(assoc);
         }
+        self.close_visitors();
+        self.tell(event);
+    }
+
+    fn close_visitors(&mut self) {
+        self.retiring = None;
         while let Some((assoc, _)) = self.visitors.pop_first() {
             self.close(assoc);
         }
-        self.tell(event);
     }
 }
 

@@ -258,6 +258,23 @@ fn a_drawn_identifier_that_is_taken_is_drawn_anew_a_few_times() {
 }
 
 #[test]
+fn an_identifier_that_is_given_up_is_held_nowhere_any_more() {
+    // The registrar has come back, and has called home what comes to it on another association.
+    let mut bench = start(PoolElementConfig { id: None, ..config(&[3863]) });
+    let home = bench.connect(3863);
+    let id = bench.machine.id();
+    bench.receive(home, granted(id, false));
+    let visitor = bench.visit(3863);
+    let call =
+        Body::EndpointKeepAlive { home: true, server: ServerId(7), handle: pool(), id: Some(id) };
+    bench.receive(visitor, call);
+    bench.break_off(home);
+    let home = bench.connect(3863);
+    bench.receive(home, refused(id, vec![ErrorCause::NonUniquePeId]));
+    assert!(bench.closed().contains(&visitor));
+}
+
+#[test]
 fn new_values_are_registered_at_once_and_only_the_newest_follow_an_answer() {
     let (mut bench, home) = registered(config(&[3863]));
     bench.call(|element, now| element.set_policy(now, policy(1, &[])));
