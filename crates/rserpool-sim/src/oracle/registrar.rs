@@ -65,7 +65,7 @@ pub(super) struct Entry {
     heard: Instant,
     reports: Vec<(AssociationId, Instant)>,
     /// Answers since it was suspected; `None` if it is not.
-    suspected: Option<u32>,
+    pub(super) suspected: Option<u32>,
 }
 
 /// What the registrar's documentation promises about reports.
@@ -119,6 +119,13 @@ impl RegistrarModel {
 
     pub(super) fn closing(&mut self, assoc: AssociationId) {
         self.closed.insert(assoc);
+    }
+
+    /// Whether a message answers a keep-alive that waits for one.
+    pub(super) fn is_answer(&self, assoc: AssociationId, body: &Body) -> bool {
+        let Body::EndpointKeepAliveAck { handle, id } = body else { return false };
+        let entry = self.elements.get(&(handle.clone(), *id));
+        entry.is_some_and(|entry| entry.holder == Some(assoc) && entry.asked.is_some())
     }
 
     /// A message is about to be handled.

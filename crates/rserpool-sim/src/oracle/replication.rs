@@ -87,8 +87,8 @@ enum Kind {
     /// Says nothing about elements.
     Other,
     Add,
-    /// An element that a leaving registrar hands over.
-    Handover,
+    /// An element that a leaving registrar hands over; it may have suspected it.
+    Handover { suspected: bool },
     Delete,
     Table,
     Takeover,
@@ -162,10 +162,10 @@ impl World {
             Named { name, said, said_home, before, lives }
         };
         let (kind_of, named) = match body {
-            Body::HandleUpdate { takeover_suggested, action, handle, element, .. } => {
+            Body::HandleUpdate { takeover_suggested, suspected, action, handle, element } => {
                 let name = (handle, element.id);
                 let kind = match action {
-                    UpdateAction::Add if takeover_suggested => Kind::Handover,
+                    UpdateAction::Add if takeover_suggested => Kind::Handover { suspected },
                     UpdateAction::Add => Kind::Add,
                     UpdateAction::Delete => Kind::Delete,
                 };
@@ -257,7 +257,7 @@ impl World {
         }
         match told.kind {
             Kind::Other => {}
-            Kind::Add | Kind::Handover | Kind::Delete => {
+            Kind::Add | Kind::Handover { .. } | Kind::Delete => {
                 for named in &told.named {
                     // One of the same name that is newer takes the place of its own, if it is
                     // believed.
@@ -266,10 +266,17 @@ impl World {
                     let element = machine.handlespace().element(handle.as_bytes(), *pe);
                     let known = element.and_then(|element| element.stamp());
                     let newer = named.before.is_some_and(|(before, _)| seq(known) > seq(before));
-                    if told.kind == Kind::Handover && newer {
+                    let Kind::Handover { suspected } = told.kind else {
+                        model.sync(now, machine, &named.name);
+                        continue;
+                    };
+                    if newer {
                         model.elements.remove(&named.name);
                     }
                     model.sync(now, machine, &named.name);
+                    if newer && let Some(entry) = model.elements.get_mut(&named.name) {
+                        entry.suspected = suspected.then_some(0);
+                    }
                 }
             }
             Kind::Table | Kind::Takeover => model.sync_all(now, machine),

@@ -52,6 +52,11 @@ impl UserModel {
     pub(super) fn reported(&mut self, now: Instant, handle: &PoolHandle, element: PeId) {
         let set_aside = self.timers.set_aside;
         self.aside.retain(|_, reported| now < *reported + set_aside);
+        // Of what no answer lists nobody knows any more.
+        let answer = self.answers.get(handle).and_then(|answers| answers.back());
+        if answer.is_some_and(|(_, ids)| ids.is_empty()) {
+            return;
+        }
         // The first report counts.
         self.aside.entry((handle.clone(), element)).or_insert(now);
     }
