@@ -84,7 +84,7 @@ impl Command {
             Self::Registrars(args) => args.run(stop).await,
             Self::Watch(args) => args.run(stop).await,
             Self::Demo(args) => args.run(stop).await,
-            Self::Sim(args) => args.run(),
+            Self::Sim(args) => args.run(stop).await,
             Self::Completions(args) => args.run(),
             Self::Man(args) => args.run(),
         }

@@ -7,6 +7,7 @@ mod show;
 
 use crate::failure::Failure;
 use crate::output;
+use crate::signals::Stop;
 use rserpool_sim::run::{Runner, Summary};
 use rserpool_sim::swarm::{Outcome, Plan};
 use rserpool_sim::{chart, minimise, script, trace};
@@ -89,7 +90,18 @@ const CONTEXT: usize = 60;
 const MINIMISING: Duration = Duration::from_secs(60);
 
 impl Args {
-    pub(crate) fn run(self) -> Result<(), Failure> {
+    /// It computes on threads of its own, so that it can be told to stop.
+    pub(crate) async fn run(self, stop: &Stop) -> Result<(), Failure> {
+        tokio::select! {
+            done = tokio::task::spawn_blocking(|| self.play()) => match done {
+                Ok(result) => result,
+                Err(error) => Err(Failure::failed(format!("the simulation has ended: {error}"))),
+            },
+            () = stop.requested() => Err(Failure::interrupted()),
+        }
+    }
+
+    fn play(self) -> Result<(), Failure> {
         match self.command {
             Some(Command::Policies(args)) => return args.run(),
             Some(Command::Plan(args)) => return args.run(),
