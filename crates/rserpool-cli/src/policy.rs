@@ -20,7 +20,7 @@ pub(crate) struct PolicyFlags {
     /// same policy
     #[arg(long, value_name = "NAME", default_value = "round-robin", value_parser = Names)]
     policy: String,
-    /// A file that defines further policies by [[policy]] sections, such as the registrar's
+    /// A file that defines further policies by `[[policy]]` sections, such as the registrar's
     #[arg(long, value_name = "FILE")]
     policies: Option<PathBuf>,
     /// Capacity relative to the other elements of the pool; 0 is never picked

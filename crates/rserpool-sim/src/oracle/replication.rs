@@ -88,7 +88,9 @@ enum Kind {
     Other,
     Add,
     /// An element that a leaving registrar hands over; it may have suspected it.
-    Handover { suspected: bool },
+    Handover {
+        suspected: bool,
+    },
     Delete,
     Table,
     Takeover,
