@@ -283,7 +283,9 @@ impl World {
             }
             let now = self.local(id);
             self.check_kept(id);
-            let since = self.oracle.reach.working_since(id);
+            // One that was slow until now still has its last input to finish.
+            let busy_until = self.nodes[id].busy_until;
+            let since = self.oracle.reach.working_since(id).map(|since| since.max(busy_until));
             let worked = since.map_or(0, |since| self.now.saturating_sub(since));
             let verdict = match (&self.nodes[id].machine, self.oracle.models.get_mut(id)) {
                 (Machine::Registrar(machine), Some(Model::Registrar(model))) => {
