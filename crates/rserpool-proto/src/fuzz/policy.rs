@@ -169,15 +169,17 @@ impl Element {
     fn key(&self, policy: &str) -> u128 {
         let [first, second, third, fourth] = [0, 1, 2, 3].map(|word| u128::from(self.word(word)));
         let selected = u128::from(self.selected);
-        // Keys have 64 bits: what is farther than that is as far.
-        let far = |penalty: u128, distance: u128| (penalty * distance).min(u64::MAX as u128 / 2);
+        // Keys have 63 bits: what is worse than that is as bad.
+        let highest = u128::from(u64::MAX / 2);
         match policy {
             "priority" => u128::from(u32::MAX) - first,
             "priority-least-used" => first + second,
             "least-used-degradation" => first + selected * second,
             "priority-least-used-degradation" => first + (selected + 1) * second,
-            "least-used-dpf" => first + far(second, third),
-            "least-used-degradation-dpf" => first + selected * second + far(third, fourth),
+            "least-used-dpf" => (first + second * third).min(highest),
+            "least-used-degradation-dpf" => {
+                (first + selected * second + third * fourth).min(highest)
+            }
             "sum" => {
                 first + 10 * selected.min(u128::from(u16::MAX)) + 100 * u128::from(self.failures)
             }

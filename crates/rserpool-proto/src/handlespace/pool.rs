@@ -3,6 +3,7 @@
 use super::shape::{Kind, Shape, Shapes};
 use super::sums::{handle_key, handle_words};
 use super::{HandlespaceConfig, Slot};
+use crate::grow::push;
 use crate::id::{PeId, PoolHandle};
 use crate::planted::planted;
 use crate::policy::{Dice, Policy, PolicyKind, PolicyNumber, PolicyParameter, Seat};
@@ -141,7 +142,7 @@ impl Pool {
     pub(super) fn insert(&mut self, now: Instant, id: PeId, slot: Slot, words: &[u32]) -> Seat {
         self.set_now(now);
         let seat = if self.free_seat == NONE {
-            self.slots.push(slot.0);
+            push(&mut self.slots, slot.0);
             Seat((self.slots.len() - 1) as u32)
         } else {
             let seat = Seat(self.free_seat);

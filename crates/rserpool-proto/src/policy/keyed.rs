@@ -4,7 +4,7 @@
 //! reports it: never for the whole pool. What it may look at besides the element's words is counted
 //! here.
 
-use super::ranking::Ranking;
+use super::ranking::{HELD, HIGHEST, Ranking};
 use super::{Dice, Policy, Seat};
 use crate::grow::reach;
 use crate::time::{Duration, Instant};
@@ -143,14 +143,14 @@ impl Keyed {
     }
 }
 
-/// The same order as whole numbers; what is no number comes last.
+/// The same order as whole numbers, but for the last of 52 bits; what is no number comes last.
 fn ordered(key: f64) -> u64 {
     if key.is_nan() {
-        return u64::MAX;
+        return HIGHEST;
     }
     // The two zeros are one key.
     let bits = (key + 0.0).to_bits();
-    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+    (if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }) >> 1
 }
 
 impl Policy for Keyed {
@@ -204,7 +204,7 @@ impl Policy for Keyed {
             }
             let known = &mut elements.known[seat.index()];
             known.selections = known.selections.saturating_add(1);
-            let key = elements.key_of(seat);
+            let key = elements.key_of(seat) | before & HELD;
             if key < before {
                 lowered.push((key, seat));
             }
@@ -232,6 +232,12 @@ impl Policy for Keyed {
         known.failures = known.failures.saturating_add(1);
         if self.ranking.contains(seat) {
             self.ranking.update(seat, self.elements.key_of(seat));
+        }
+    }
+
+    fn hold(&mut self, seat: Seat, held: bool) {
+        if self.ranking.contains(seat) {
+            self.ranking.hold(seat, held);
         }
     }
 

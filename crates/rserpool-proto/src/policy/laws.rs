@@ -361,18 +361,16 @@ fn eligible(name: &str, words: &[u32]) -> bool {
 /// that are not ordered so.
 fn key_of(name: &str, words: &[u32; 4]) -> Option<(u128, u128)> {
     let [first, second, third, fourth] = words.map(u128::from);
-    let max = u128::from(u32::MAX);
+    let (max, highest) = (u128::from(u32::MAX), u128::from(u64::MAX / 2));
     Some(match name {
         "priority" => (max - first, 0),
         "least-used" => (first, 0),
         "least-used-degradation" => (first, second),
         "priority-least-used" => (first + second, 0),
         "priority-least-used-degradation" => (first + second, second),
-        "least-used-dpf" => (first + (second * third).min(u128::from(u64::MAX / 2)), 0),
-        "least-used-degradation-dpf" => {
-            (first + (third * fourth).min(u128::from(u64::MAX / 2)), second)
-        }
-        "most-used" if first == max => (u128::from(u64::MAX), 0),
+        "least-used-dpf" => ((first + second * third).min(highest), 0),
+        "least-used-degradation-dpf" => ((first + third * fourth).min(highest), second),
+        "most-used" if first == max => (highest, 0),
         "most-used" => (max - first, 0),
         _ => return None,
     })
@@ -500,7 +498,7 @@ proptest! {
                         prop_assert_eq!(got, want, "{}", kind.name);
                         for seat in answer {
                             let (key, degradation) = values[&seat];
-                            values.insert(seat, (key + degradation, degradation));
+                            values.insert(seat, ((key + degradation).min(u128::from(u64::MAX / 2)), degradation));
                         }
                     }
                     _ => {}

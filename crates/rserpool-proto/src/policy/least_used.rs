@@ -1,7 +1,7 @@
 //! Least used (RFC 5356 §5.1), priority least used (§5.3), priority (§4.5), most used (RFC 3237
 //! §2.10) and rsplib's least used by distance: the lowest key first, round robin among equals.
 
-use super::ranking::Ranking;
+use super::ranking::{HIGHEST, Ranking};
 use super::{Dice, Policy, Seat, first_words};
 use crate::planted::planted;
 use alloc::boxed::Box;
@@ -29,7 +29,7 @@ pub(super) fn create_priority() -> Box<dyn Policy> {
 pub(super) fn create_least_used_distance() -> Box<dyn Policy> {
     Box::new(Sorted::new(|words| {
         let [load, penalty, distance] = first_words(words).map(u64::from);
-        load + penalty.saturating_mul(distance).min(u64::MAX / 2)
+        penalty.saturating_mul(distance).saturating_add(load).min(HIGHEST)
     }))
 }
 
@@ -37,7 +37,7 @@ pub(super) fn create_least_used_distance() -> Box<dyn Policy> {
 pub(super) fn create_most_used() -> Box<dyn Policy> {
     Box::new(Sorted::new(|words| {
         let [load] = first_words(words);
-        if load == u32::MAX { u64::MAX } else { u64::from(!load) }
+        if load == u32::MAX { HIGHEST } else { u64::from(!load) }
     }))
 }
 
@@ -100,6 +100,10 @@ impl Policy for Sorted {
         for &(key, seat) in &self.served {
             self.ranking.requeue(seat, key);
         }
+    }
+
+    fn hold(&mut self, seat: Seat, held: bool) {
+        self.ranking.hold(seat, held);
     }
 
     fn check(&self) {

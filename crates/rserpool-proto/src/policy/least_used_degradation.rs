@@ -1,7 +1,7 @@
 //! Least used with degradation (RFC 5356 §5.2), and rsplib's two with priority and by distance:
 //! every selection since an element's registration adds to the load it is ranked by.
 
-use super::ranking::Ranking;
+use super::ranking::{HIGHEST, Ranking, grown};
 use super::{Dice, Policy, Seat, first_words};
 use crate::grow::reach;
 use alloc::boxed::Box;
@@ -27,8 +27,8 @@ pub(super) fn create_priority() -> Box<dyn Policy> {
 pub(super) fn create_distance() -> Box<dyn Policy> {
     Box::new(Degrading::new(|words| {
         let [load, degradation, penalty, distance] = first_words(words);
-        let far = u64::from(penalty).saturating_mul(u64::from(distance)).min(u64::MAX / 2);
-        (u64::from(load) + far, degradation)
+        let far = u64::from(penalty).saturating_mul(u64::from(distance));
+        (far.saturating_add(u64::from(load)).min(HIGHEST), degradation)
     }))
 }
 
@@ -75,7 +75,7 @@ impl Policy for Degrading {
         if n <= self.increment {
             return self.ranking.raise_first(n, |key, seat| {
                 out.push(seat);
-                key.saturating_add(u64::from(degradation[seat.index()]))
+                grown(key, u64::from(degradation[seat.index()]))
             });
         }
         let mut left = n;
@@ -85,12 +85,16 @@ impl Policy for Degrading {
             left > 0
         });
         self.ranking.raise_first(self.increment, |key, seat| {
-            key.saturating_add(u64::from(degradation[seat.index()]))
+            grown(key, u64::from(degradation[seat.index()]))
         });
     }
 
     fn set_increment(&mut self, most: usize) {
         self.increment = most;
+    }
+
+    fn hold(&mut self, seat: Seat, held: bool) {
+        self.ranking.hold(seat, held);
     }
 
     fn check(&self) {

@@ -98,6 +98,13 @@ pub trait Policy: fmt::Debug + Send + Sync {
         let _ = seat;
     }
 
+    /// Ranks the element of a taken seat behind all that are not held back, or ends that; so does
+    /// whatever else is said of the element. A policy that ignores it cannot be guarded
+    /// ([`Rules`]).
+    fn hold(&mut self, seat: Seat, held: bool) {
+        let _ = (seat, held);
+    }
+
     /// Compares what is kept with what it should be, for tests and the simulator.
     ///
     /// # Panics

@@ -72,6 +72,10 @@ impl Policy for Degrading {
         self.increment = most;
     }
 
+    fn hold(&mut self, seat: Seat, held: bool) {
+        self.weighted.hold(seat, held);
+    }
+
     fn check(&self) {
         self.weighted.check();
     }

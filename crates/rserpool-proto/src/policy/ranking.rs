@@ -65,6 +65,12 @@ struct Bound {
     leaf: u32,
 }
 
+/// What is added to the key of a seat that is held back, so that it comes behind all others; keys of
+/// those that may be are not higher than [`HIGHEST`].
+pub(super) const HELD: u64 = 1 << 63;
+/// Highest key of a seat that may be held back.
+pub(super) const HIGHEST: u64 = HELD - 1;
+
 /// Most entries of a leaf: a few cache lines, quick to search and to sort.
 const LEAF: usize = 80;
 /// Neighbours that have no more entries than this together become one.
@@ -109,6 +115,17 @@ impl Ranking {
     pub(super) fn requeue(&mut self, seat: Seat, key: u64) {
         self.remove(seat);
         self.insert(seat, key);
+    }
+
+    /// Puts a seat that is ranked behind all that are not held back, or back among them.
+    pub(super) fn hold(&mut self, seat: Seat, held: bool) {
+        let (leaf, index) = self.find(seat);
+        let key = self.leaves[leaf as usize].entries[index].key;
+        let held = if held { key | HELD } else { key & HIGHEST };
+        if held != key {
+            self.remove_at(leaf, index);
+            self.insert(seat, held);
+        }
     }
 
     /// Removes a seat that is ranked.
@@ -489,6 +506,12 @@ impl Leaf {
             write += 1;
         }
     }
+}
+
+/// A key that has grown: what is held back stays so, and nothing else comes to be.
+#[inline]
+pub(super) fn grown(key: u64, by: u64) -> u64 {
+    (key & HIGHEST).saturating_add(by).min(HIGHEST) | key & HELD
 }
 
 /// Puts an entry behind all of lower or equal key.

@@ -52,15 +52,21 @@ pub(super) fn left(load: u32, more: u32) -> u32 {
 #[derive(Debug)]
 pub(super) struct Weighted {
     weight: fn(&[u32]) -> u32,
-    /// Those that have members, the highest weights first; at most 32.
-    classes: Vec<Class>,
-    total: u64,
-    /// By seat; weight 0 for seats that are free or never selected.
+    /// Those that are drawn first, and those held back until nobody else is left.
+    urns: [Urn; 2],
+    /// By seat.
     places: Vec<Place>,
     /// Scratch: selected in this answer, but still to be drawn.
     drawn: Vec<Member>,
     /// Scratch: selected in this answer and taken out until it is complete.
     set_aside: Vec<Member>,
+}
+
+#[derive(Debug, Default)]
+struct Urn {
+    /// Those that have members, the highest weights first; at most 32.
+    classes: Vec<Class>,
+    total: u64,
 }
 
 /// Members whose weight has the same number of bits.
@@ -79,34 +85,36 @@ struct Member {
     weight: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Place {
+    /// 0 for seats that are free or never selected, which are in no class.
     weight: u32,
-    /// Index among the members of its class.
-    index: u32,
+    /// Index among the members of its class, and whether it is held back in the lowest bit.
+    index_and_held: u32,
 }
 
 /// So many selected ones are looked for in every draw before they are taken out.
 const MOST_DRAWN: usize = 16;
 
-impl Weighted {
-    pub(super) fn new(weight: fn(&[u32]) -> u32) -> Self {
-        Self {
-            weight,
-            classes: Vec::new(),
-            total: 0,
-            places: Vec::new(),
-            drawn: Vec::new(),
-            set_aside: Vec::new(),
-        }
+impl Place {
+    /// The number of its urn.
+    fn urn(self) -> usize {
+        (self.index_and_held & 1) as usize
     }
 
-    fn add(&mut self, seat: u32, weight: u32) {
-        if weight == 0 {
-            self.places[seat as usize] = Place { weight: 0, index: 0 };
-            return;
-        }
-        let bits = u32::BITS - weight.leading_zeros();
+    fn index(self) -> usize {
+        (self.index_and_held >> 1) as usize
+    }
+
+    fn move_to(&mut self, index: usize) {
+        self.index_and_held = (index as u32) << 1 | self.index_and_held & 1;
+    }
+}
+
+impl Urn {
+    /// Returns its index among the members of its class.
+    fn add(&mut self, member: Member) -> usize {
+        let bits = u32::BITS - member.weight.leading_zeros();
         let at = self.classes.iter().position(|class| class.bits <= bits);
         let at = at.unwrap_or(self.classes.len());
         if self.classes.get(at).is_none_or(|class| class.bits != bits) {
@@ -114,32 +122,27 @@ impl Weighted {
             self.classes.insert(at, Class { bits, ceiling: 0, sum: 0, members: Vec::new() });
         }
         let class = &mut self.classes[at];
-        let index = class.members.len();
-        self.places[seat as usize] = Place { weight, index: index as u32 };
-        class.ceiling = class.ceiling.max(weight);
-        class.sum += u64::from(weight);
-        self.total += u64::from(weight);
-        push(&mut class.members, Member { seat, weight });
+        class.ceiling = class.ceiling.max(member.weight);
+        class.sum += u64::from(member.weight);
+        self.total += u64::from(member.weight);
+        push(&mut class.members, member);
+        class.members.len() - 1
     }
 
-    fn take(&mut self, seat: u32) {
-        let Place { weight, index } = self.places[seat as usize];
-        if weight == 0 {
-            return;
-        }
+    /// Takes a member of this weight out; returns who has its index now.
+    fn take(&mut self, weight: u32, index: usize) -> Option<Member> {
         let bits = u32::BITS - weight.leading_zeros();
         let at = self.classes.iter().position(|class| class.bits == bits);
         let at = at.expect("a weight has its class");
         let class = &mut self.classes[at];
-        class.members.swap_remove(index as usize);
-        if let Some(moved) = class.members.get(index as usize) {
-            self.places[moved.seat as usize].index = index;
-        }
+        class.members.swap_remove(index);
+        let moved = class.members.get(index).copied();
         class.sum -= u64::from(weight);
         self.total -= u64::from(weight);
         if class.members.is_empty() {
             self.classes.remove(at);
         }
+        moved
     }
 
     /// Any member, each as likely as its weight says; there is at least one.
@@ -167,6 +170,37 @@ impl Weighted {
             }
         }
     }
+}
+
+impl Weighted {
+    pub(super) fn new(weight: fn(&[u32]) -> u32) -> Self {
+        Self {
+            weight,
+            urns: [Urn::default(), Urn::default()],
+            places: Vec::new(),
+            drawn: Vec::new(),
+            set_aside: Vec::new(),
+        }
+    }
+
+    /// Puts an element that is in no urn into that of its place.
+    fn add(&mut self, seat: u32, weight: u32) {
+        let place = &mut self.places[seat as usize];
+        place.weight = weight;
+        if weight > 0 {
+            let index = self.urns[place.urn()].add(Member { seat, weight });
+            place.move_to(index);
+        }
+    }
+
+    fn take(&mut self, seat: u32) {
+        let place = self.places[seat as usize];
+        if place.weight > 0
+            && let Some(moved) = self.urns[place.urn()].take(place.weight, place.index())
+        {
+            self.places[moved.seat as usize].move_to(place.index());
+        }
+    }
 
     /// Lowers the weight of a taken seat; what is not 0 stays above.
     pub(super) fn lower(&mut self, seat: Seat, by: u32) {
@@ -184,11 +218,42 @@ impl Weighted {
         }
         self.set_aside.append(&mut self.drawn);
     }
+
+    /// Draws up to `n` from an urn.
+    fn select_from(&mut self, urn: usize, dice: &mut Dice, n: usize, out: &mut Vec<Seat>) {
+        // Whoever has been drawn already is drawn again in vain, which leaves the others' chances
+        // as they should be. Once that happens often, the drawn ones are taken out for a while.
+        let mut drawn_weight = 0;
+        for _ in 0..n {
+            if self.drawn.len() == MOST_DRAWN || drawn_weight > self.urns[urn].total / 2 {
+                self.set_aside();
+                drawn_weight = 0;
+            }
+            let urn = &self.urns[urn];
+            if urn.total == 0 {
+                break;
+            }
+            let member = loop {
+                let member = urn.draw(dice);
+                if self.drawn.iter().all(|drawn| drawn.seat != member.seat) {
+                    break member;
+                }
+            };
+            out.push(Seat(member.seat));
+            drawn_weight += u64::from(member.weight);
+            self.drawn.push(member);
+        }
+        self.drawn.clear();
+        while let Some(member) = self.set_aside.pop() {
+            self.add(member.seat, member.weight);
+        }
+    }
 }
 
 impl Policy for Weighted {
     fn insert(&mut self, seat: Seat, words: &[u32]) {
-        reach(&mut self.places, seat.index(), Place { weight: 0, index: 0 });
+        reach(&mut self.places, seat.index(), Place::default());
+        self.places[seat.index()] = Place::default();
         self.add(seat.0, (self.weight)(words));
     }
 
@@ -206,49 +271,40 @@ impl Policy for Weighted {
     }
 
     fn select(&mut self, dice: &mut Dice, n: usize, out: &mut Vec<Seat>) {
-        // Whoever has been drawn already is drawn again in vain, which leaves the others' chances
-        // as they should be. Once that happens often, the drawn ones are taken out for a while.
-        let mut drawn_weight = 0;
-        for _ in 0..n {
-            if self.drawn.len() == MOST_DRAWN || drawn_weight > self.total / 2 {
-                self.set_aside();
-                drawn_weight = 0;
-            }
-            if self.total == 0 {
-                break;
-            }
-            let member = loop {
-                let member = self.draw(dice);
-                if self.drawn.iter().all(|drawn| drawn.seat != member.seat) {
-                    break member;
-                }
-            };
-            out.push(Seat(member.seat));
-            drawn_weight += u64::from(member.weight);
-            self.drawn.push(member);
-        }
-        self.drawn.clear();
-        while let Some(member) = self.set_aside.pop() {
-            self.add(member.seat, member.weight);
+        let end = out.len() + n;
+        for urn in 0..self.urns.len() {
+            self.select_from(urn, dice, end - out.len(), out);
         }
     }
 
+    fn hold(&mut self, seat: Seat, held: bool) {
+        self.take(seat.0);
+        let place = &mut self.places[seat.index()];
+        place.index_and_held = u32::from(held);
+        let weight = place.weight;
+        self.add(seat.0, weight);
+    }
+
     fn check(&self) {
-        let mut total = 0;
         let mut members = 0;
-        for class in &self.classes {
-            assert_eq!(class.sum, class.members.iter().map(|m| u64::from(m.weight)).sum::<u64>());
-            total += class.sum;
-            members += class.members.len();
-            for (index, member) in class.members.iter().enumerate() {
-                let place = self.places[member.seat as usize];
-                assert_eq!((place.weight, place.index as usize), (member.weight, index));
-                assert_eq!(u32::BITS - member.weight.leading_zeros(), class.bits);
-                assert!(member.weight <= class.ceiling);
+        for (number, urn) in self.urns.iter().enumerate() {
+            let mut total = 0;
+            for class in &urn.classes {
+                let sum = class.members.iter().map(|member| u64::from(member.weight)).sum::<u64>();
+                assert_eq!(class.sum, sum);
+                total += sum;
+                members += class.members.len();
+                for (index, member) in class.members.iter().enumerate() {
+                    let place = self.places[member.seat as usize];
+                    let found = (place.weight, place.urn(), place.index());
+                    assert_eq!(found, (member.weight, number, index));
+                    assert_eq!(u32::BITS - member.weight.leading_zeros(), class.bits);
+                    assert!(member.weight <= class.ceiling);
+                }
             }
+            assert!(urn.classes.is_sorted_by(|a, b| a.bits > b.bits));
+            assert_eq!(total, urn.total);
         }
-        assert!(self.classes.is_sorted_by(|a, b| a.bits > b.bits));
-        assert_eq!(total, self.total);
         assert_eq!(members, self.places.iter().filter(|place| place.weight > 0).count());
     }
 }
