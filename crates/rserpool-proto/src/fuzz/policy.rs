@@ -23,7 +23,7 @@ pub fn policy_operations(bytes: &[u8]) {
     let guard = if number & 0x80 == 0 { Preset::Rfc } else { Preset::Default };
     let mut model = Model {
         kind,
-        guarded: guard != Preset::Rfc && kind.looks_at_load(),
+        guarded: guard != Preset::Rfc && kind.can_be_guarded(),
         policy: Rules::preset(guard).apply(kind),
         dice: Dice::new([bytes.next(); 32]),
         elements: BTreeMap::new(),

@@ -33,6 +33,8 @@ const LOAD_DPF: Word = Word {
 pub(super) const DISTANCE: Word =
     Word { name: "distance", default: 0, help: "Milliseconds from the registrar, there and back" };
 
+pub(super) const MOST_USED: PolicyNumber = PolicyNumber(0xc000_9501);
+
 pub(super) const ROUND_ROBIN: PolicyKind = PolicyKind {
     number: PolicyNumber(1),
     name: "round-robin",
@@ -181,7 +183,7 @@ pub(super) const BUILTIN: [PolicyKind; 17] = [
         pick: user::in_order,
     },
     PolicyKind {
-        number: PolicyNumber(0xc000_9501),
+        number: MOST_USED,
         name: "most-used",
         summary: "the elements of highest load that are not full, so that others may be switched off",
         words: &[LOAD],

@@ -30,7 +30,8 @@ pub struct Rules {
     /// those with degradation.
     pub increment: Option<NonZeroU32>,
     /// How often an element of a pool of at least five may be first in answers, in fair shares.
-    /// `None`, the default, is no bound. Only for policies that look at a load.
+    /// `None`, the default, is no bound. Only for policies that look at a load
+    /// ([`PolicyKind::can_be_guarded`]).
     pub share_cap: Option<NonZeroU32>,
     /// Whether a new element is to be first rarely at first: a quarter of the fair share, twice as
     /// much in each window that follows. Defaults to no. Only for policies that look at a load.
@@ -51,7 +52,7 @@ impl Rules {
     /// The registrar side of a policy for a new pool.
     pub fn apply(&self, kind: &PolicyKind) -> Box<dyn Policy> {
         let wanted = self.share_cap.is_some() || self.slow_start;
-        if !wanted || !kind.looks_at_load() {
+        if !wanted || !kind.can_be_guarded() {
             return self.plain(kind);
         }
         Box::new(Guarded::new(self.plain(kind), *self))
@@ -332,7 +333,7 @@ mod tests {
     #[test]
     fn one_held_back_is_so_whatever_it_says_and_however_it_fails() {
         let table = crate::policy::testing::table(None);
-        for kind in table.iter().filter(|kind| kind.looks_at_load()) {
+        for kind in table.iter().filter(|kind| kind.can_be_guarded()) {
             let mut policy = Guarded::new(kind.create(), rules(1, false));
             let (mut dice, mut out) = (Dice::new([5; 32]), Vec::new());
             for seat in 0..5 {
@@ -497,7 +498,7 @@ mod tests {
             slow_start in any::<bool>(),
         ) {
             let table = PolicyTable::builtin();
-            for kind in table.iter().filter(|kind| kind.looks_at_load()) {
+            for kind in table.iter().filter(|kind| kind.can_be_guarded()) {
                 let mut guarded = rules(cap, slow_start).apply(kind);
                 let mut bare = Rules::default().apply(kind);
                 let mut dice = Dice::new([5; 32]);

@@ -1,6 +1,6 @@
 //! The one table of policies: numbers, names, words, and what makes them.
 
-use super::builtin::{BUILTIN, DISTANCE, LOAD, ROUND_ROBIN};
+use super::builtin::{BUILTIN, DISTANCE, LOAD, MOST_USED, ROUND_ROBIN};
 use super::user::{self, Candidate, Turn};
 use super::{Dice, Key, Policy, PolicyNumber, PolicyParameter, keyed};
 use alloc::boxed::Box;
@@ -44,10 +44,13 @@ impl PolicyKind {
         }
     }
 
-    /// Whether its order follows what elements say of their load, or a key.
-    pub fn looks_at_load(&self) -> bool {
+    /// Whether a guard ([`Rules`](super::Rules)) may stand before it: its order follows what
+    /// elements say of their load, or a key. Most used is there to use the same element again and
+    /// again, which is what a guard is against.
+    pub fn can_be_guarded(&self) -> bool {
         let load = self.words.iter().any(|word| word.name == LOAD.name);
-        !self.words.is_empty() && (load || matches!(self.create, Create::ByKey(_)))
+        let follows = load || matches!(self.create, Create::ByKey(_));
+        follows && !self.words.is_empty() && self.number != MOST_USED
     }
 
     /// The text by which an element of these words is ordered, if that is another one than ours.
