@@ -11,10 +11,15 @@
 //!            in order   whatever   whatever
 //! ```
 
+mod leaf;
+#[cfg(test)]
+mod tests;
+
 use super::Seat;
 use crate::grow::reach;
 use alloc::vec::Vec;
 use core::mem;
+use leaf::{Entry, LEAF, Leaf, NOWHERE, insert_sorted};
 
 /// An ordered set of seats; every operation is O(log n) but for a short memory move now and then.
 #[derive(Debug, Default)]
@@ -39,26 +44,6 @@ struct Raised {
     leaving: Vec<Entry>,
 }
 
-#[derive(Debug, Default)]
-struct Leaf {
-    entries: Vec<Entry>,
-    /// Entries before it have been taken.
-    start: usize,
-    /// How many entries have left; only where they are not in order, until they are put in order.
-    dead: usize,
-    /// Whether the entries are in order.
-    sorted: bool,
-    bound: u64,
-}
-
-/// Packed, as it is what there is most of.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, packed(4))]
-struct Entry {
-    key: u64,
-    seat: u32,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Bound {
     key: u64,
@@ -71,15 +56,12 @@ pub(super) const HELD: u64 = 1 << 63;
 /// Highest key of a seat that may be held back.
 pub(super) const HIGHEST: u64 = HELD - 1;
 
-/// Most entries of a leaf: a few cache lines, quick to search and to sort.
-const LEAF: usize = 80;
 /// Neighbours that have no more entries than this together become one.
 const MERGED: usize = LEAF * 3 / 4;
 /// Most leaves whose room is kept for the next ones.
 const MOST_SPARE: usize = 2;
 /// As many leaves are near the front.
 const NEAR: usize = 8;
-const NOWHERE: u32 = u32::MAX;
 
 impl Ranking {
     pub(super) fn len(&self) -> usize {
@@ -388,240 +370,8 @@ impl Ranking {
     }
 }
 
-impl Leaf {
-    fn len(&self) -> usize {
-        self.entries.len() - self.start - self.dead
-    }
-
-    fn insert(&mut self, entry: Entry, keep_sorted: bool) {
-        let gone = self.start + self.dead;
-        if self.entries.len() == self.entries.capacity() && gone > self.entries.len() / 2 {
-            // Small pools are many: theirs does not grow for what is gone.
-            self.compact();
-        }
-        let entries = &self.entries[self.start..];
-        if self.sorted && entries.last().is_some_and(|last| last.key > entry.key) {
-            if keep_sorted {
-                let index = entries.partition_point(|other| other.key <= entry.key);
-                self.entries.insert(self.start + index, entry);
-                return;
-            }
-            self.sorted = false;
-        }
-        self.entries.push(entry);
-    }
-
-    fn sort(&mut self) {
-        if !self.sorted {
-            self.compact();
-            self.sort_entries();
-            self.sorted = true;
-        }
-    }
-
-    /// Stable: equals stay in the order they came.
-    fn sort_entries(&mut self) {
-        let entries = &mut self.entries[..];
-        let highest = entries.iter().map(|entry| entry.key).max().unwrap_or(0);
-        let lowest = entries.iter().map(|entry| entry.key).min().unwrap_or(0);
-        if entries.len() > LEAF || highest - lowest >= u64::MAX / LEAF as u64 {
-            entries.sort_by_key(|entry| entry.key);
-            return;
-        }
-        // The distance to the lowest key and the place in one number: numbers sort twice as fast.
-        let (mut places, mut unsorted) = ([0; LEAF], [Entry { key: 0, seat: 0 }; LEAF]);
-        let (places, unsorted) = (&mut places[..entries.len()], &mut unsorted[..entries.len()]);
-        unsorted.copy_from_slice(entries);
-        for (index, (place, entry)) in places.iter_mut().zip(unsorted.iter()).enumerate() {
-            *place = (entry.key - lowest) * LEAF as u64 + index as u64;
-        }
-        places.sort_unstable();
-        for (entry, place) in entries.iter_mut().zip(places.iter()) {
-            *entry = unsorted[*place as usize % LEAF];
-        }
-    }
-
-    /// Drops the entries that have been taken or have left.
-    fn compact(&mut self) {
-        self.entries.drain(..self.start);
-        self.start = 0;
-        if self.dead > 0 {
-            self.entries.retain(|entry| entry.seat != NOWHERE);
-            self.dead = 0;
-        }
-    }
-
-    /// Moves about half of a full leaf to `upper`, to make room for `key`; returns the lowest key
-    /// that belongs to `upper`, and whether that is in order.
-    fn split(&mut self, key: u64, is_last: bool, upper: &mut Vec<Entry>) -> (u64, bool) {
-        upper.clear();
-        upper.reserve_exact(LEAF);
-        if is_last && self.entries.iter().all(|entry| entry.key <= key) {
-            // Keys that only ever grow leave full leaves behind.
-            return (key, true);
-        }
-        if !self.sorted {
-            // Equals stay in the order they came on this way too.
-            let sample = [1, 3, 4, 5, 7].map(|eighth| self.entries[eighth * LEAF / 8].key);
-            let pivot = median(sample);
-            let mut lower = 0;
-            let mut above = [Entry { key: 0, seat: 0 }; LEAF];
-            let mut count = 0;
-            for index in 0..self.entries.len().min(LEAF) {
-                let entry = self.entries[index];
-                let below = usize::from(entry.key < pivot);
-                self.entries[lower] = entry;
-                above[count] = entry;
-                lower += below;
-                count += 1 - below;
-            }
-            self.entries.truncate(lower);
-            if lower >= LEAF / 8 && count >= LEAF / 8 {
-                upper.extend_from_slice(&above[..count]);
-                return (pivot, false);
-            }
-            // Badly split, many equals perhaps: put together again, in order.
-            self.entries.extend_from_slice(&above[..count]);
-            self.sort();
-        }
-        upper.extend_from_slice(&self.entries[LEAF / 2..]);
-        self.entries.truncate(LEAF / 2);
-        (upper.first().map_or(key, |first| first.key), true)
-    }
-
-    /// Puts entries, which are in order, into the room before the first entry and further on, each
-    /// behind its equals.
-    fn merge(&mut self, raised: &[Entry]) {
-        let mut read = self.start;
-        self.start -= raised.len();
-        let mut write = self.start;
-        for &entry in raised {
-            while let Some(&next) = self.entries.get(read)
-                && next.key <= entry.key
-            {
-                self.entries[write] = next;
-                (read, write) = (read + 1, write + 1);
-            }
-            self.entries[write] = entry;
-            write += 1;
-        }
-    }
-}
-
 /// A key that has grown: what is held back stays so, and nothing else comes to be.
 #[inline]
 pub(super) fn grown(key: u64, by: u64) -> u64 {
     (key & HIGHEST).saturating_add(by).min(HIGHEST) | key & HELD
-}
-
-/// Puts an entry behind all of lower or equal key.
-fn insert_sorted(entries: &mut Vec<Entry>, entry: Entry) {
-    entries.push(entry);
-    let mut index = entries.len() - 1;
-    while index > 0 && entries[index - 1].key > entry.key {
-        entries[index] = entries[index - 1];
-        index -= 1;
-    }
-    entries[index] = entry;
-}
-
-fn median(mut keys: [u64; 5]) -> u64 {
-    keys.sort_unstable();
-    keys[2]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Insert(u32, u64),
-        Update(u32, u64),
-        Remove(u32),
-        Raise(usize, u64),
-        Requeue(u32),
-        Lower,
-    }
-
-    fn steps(seats: u32, keys: u64) -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            6 => (0..seats, 0..keys).prop_map(|(seat, key)| Step::Insert(seat, key)),
-            4 => (0..seats, 0..keys).prop_map(|(seat, key)| Step::Update(seat, key)),
-            3 => (0..seats).prop_map(Step::Remove),
-            2 => (prop_oneof![1usize..4, 1usize..100], prop_oneof![0..keys / 4 + 1, 0..keys])
-                .prop_map(|(n, by)| Step::Raise(n, by)),
-            2 => (0..seats).prop_map(Step::Requeue),
-            1 => Just(Step::Lower),
-        ];
-        proptest::collection::vec(step, 0..1500)
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
-
-        /// Against a plain vector that is sorted stably.
-        #[test]
-        fn a_ranking_is_a_list_sorted_by_key_and_arrival(
-            steps in prop_oneof![steps(40, 5), steps(600, 50), steps(600, 1_000_000)],
-        ) {
-            let mut ranking = Ranking::default();
-            let mut model: Vec<(u64, u32)> = Vec::new();
-            let insert = |model: &mut Vec<(u64, u32)>, seat, key| {
-                let index = model.partition_point(|(other, _)| *other <= key);
-                model.insert(index, (key, seat));
-            };
-            for (number, step) in steps.into_iter().enumerate() {
-                let key_of = |seat| model.iter().find(|(_, s)| *s == seat).map(|(key, _)| *key);
-                match step {
-                    Step::Insert(seat, key) if key_of(seat).is_none() => {
-                        ranking.insert(Seat(seat), key);
-                        insert(&mut model, seat, key);
-                    }
-                    Step::Update(seat, key) if key_of(seat).is_some_and(|old| old != key) => {
-                        ranking.update(Seat(seat), key);
-                        model.retain(|(_, s)| *s != seat);
-                        insert(&mut model, seat, key);
-                    }
-                    Step::Update(seat, key) if key_of(seat).is_some() => {
-                        ranking.update(Seat(seat), key);
-                    }
-                    Step::Remove(seat) if key_of(seat).is_some() => {
-                        ranking.remove(Seat(seat));
-                        model.retain(|(_, s)| *s != seat);
-                    }
-                    Step::Requeue(seat) => if let Some(key) = key_of(seat) {
-                        ranking.requeue(Seat(seat), key);
-                        model.retain(|(_, s)| *s != seat);
-                        insert(&mut model, seat, key);
-                    },
-                    Step::Raise(n, by) => {
-                        let raise = |key: u64, seat: u32| key + by * u64::from(seat % 3);
-                        ranking.raise_first(n, |key, seat| raise(key, seat.0));
-                        let n = n.min(model.len());
-                        let raised: Vec<_> = model.drain(..n).collect();
-                        for (key, seat) in raised {
-                            insert(&mut model, seat, raise(key, seat));
-                        }
-                    }
-                    Step::Lower => if let Some(&(lowest, _)) = model.first() {
-                        ranking.lower(lowest);
-                        model.iter_mut().for_each(|(key, _)| *key -= lowest);
-                    },
-                    _ => {}
-                }
-                if number % 16 == 0 {
-                    ranking.check();
-                }
-            }
-            let mut all = Vec::new();
-            ranking.visit(|key, seat| {
-                all.push((key, seat.0));
-                true
-            });
-            prop_assert_eq!(all, model);
-            ranking.check();
-        }
-    }
 }
