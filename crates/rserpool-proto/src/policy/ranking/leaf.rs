@@ -24,6 +24,8 @@ pub(super) struct Entry {
 
 /// Most entries of a leaf: a few cache lines, quick to search and to sort.
 pub(super) const LEAF: usize = 80;
+/// A leaf that has no room left gets room for so many more.
+const STEP: usize = LEAF / 8;
 pub(super) const NOWHERE: u32 = u32::MAX;
 
 impl Leaf {
@@ -45,6 +47,9 @@ impl Leaf {
                 return;
             }
             self.sorted = false;
+        }
+        if self.entries.len() == self.entries.capacity() && self.entries.len() >= STEP {
+            self.entries.reserve_exact(STEP);
         }
         self.entries.push(entry);
     }
@@ -93,7 +98,7 @@ impl Leaf {
     /// that belongs to `upper`, and whether that is in order.
     pub(super) fn split(&mut self, key: u64, is_last: bool, upper: &mut Vec<Entry>) -> (u64, bool) {
         upper.clear();
-        upper.reserve_exact(LEAF);
+        upper.reserve_exact(LEAF / 2 + STEP);
         if is_last && self.entries.iter().all(|entry| entry.key <= key) {
             // Keys that only ever grow leave full leaves behind.
             return (key, true);
@@ -116,6 +121,7 @@ impl Leaf {
             self.entries.truncate(lower);
             if lower >= LEAF / 8 && count >= LEAF / 8 {
                 upper.extend_from_slice(&above[..count]);
+                self.entries.shrink_to(LEAF / 2 + STEP);
                 return (pivot, false);
             }
             // Badly split, many equals perhaps: put together again, in order.
@@ -124,6 +130,7 @@ impl Leaf {
         }
         upper.extend_from_slice(&self.entries[LEAF / 2..]);
         self.entries.truncate(LEAF / 2);
+        self.entries.shrink_to(LEAF / 2 + STEP);
         (upper.first().map_or(key, |first| first.key), true)
     }
 
