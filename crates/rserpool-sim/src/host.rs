@@ -15,7 +15,8 @@ use rserpool_proto::time::Instant;
 
 /// Most inputs that a machine may be given at one moment: more is a loop.
 const MAX_INPUTS_AT_ONCE: u32 = 1_000_000;
-/// Most outputs of one input for each node there is, and some more for what it holds.
+/// Most outputs of one input for each node there is, and some more for what it holds; a user has
+/// one more for each of its requests that wait.
 const MAX_OUTPUTS_PER_NODE: usize = 64;
 /// Most attempts to connect that a machine may begin in a second: more is a loop.
 const MAX_DIALS_PER_SECOND: u32 = 400;
@@ -275,7 +276,7 @@ impl World {
         mut said: impl FnMut(&mut Self, &M, Said<'_, M::Event>),
     ) {
         let mut outputs = 0;
-        let most = MAX_OUTPUTS_PER_NODE * (self.nodes.len() + 4);
+        let most = MAX_OUTPUTS_PER_NODE * (self.nodes.len() + 4) + self.oracle.waiting(id);
         while let Some(output) = machine.poll_output() {
             outputs += 1;
             if outputs > most {
@@ -305,7 +306,11 @@ impl World {
         }
     }
 
+    /// Whoever is hostile may dial as often as it is hung up on.
     fn count_dial(&mut self, id: NodeId) {
+        if matches!(self.nodes[id].setup, Setup::Hostile { .. }) {
+            return;
+        }
         let second = self.now / 1_000_000;
         let dialled = &mut self.nodes[id].dialled;
         if dialled.0 != second {

@@ -129,11 +129,11 @@ impl Registrar {
         let Some(association) = self.associations.get(&assoc) else {
             return;
         };
-        let idle_timeout = match self.is_stranger(assoc) {
-            true => self.config.timers.max_time_no_response,
-            false => self.config.limits.idle_timeout,
+        let idle_timeout = self.config.limits.idle_timeout;
+        let idle_at = match self.time_to_speak(assoc) {
+            Some(patience) => association.since + patience,
+            None => association.last_heard + idle_timeout,
         };
-        let idle_at = association.last_heard + idle_timeout;
         let owns = !association.elements.is_empty() && !planted!("idle-owner-closed");
         if owns || association.peer.is_some() {
             self.timers.set(Timer::Idle(assoc), now + idle_timeout);

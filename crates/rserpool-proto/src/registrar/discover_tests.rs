@@ -4,8 +4,9 @@ use super::discover::MAX_STRANGERS;
 use super::peer_tests::{World, millis};
 use super::{Event, Registrar, RegistrarConfig};
 use crate::id::{AssociationId, ServerId};
-use crate::machine::{Channel, Identity, Input, Locator, Machine, Output};
+use crate::machine::{AttemptId, Channel, Identity, Input, Locator, Machine, Output};
 use crate::time::{Duration, Instant};
+use crate::wire::PPID_ENRP;
 use crate::wire::enrp::{Body, Message};
 use crate::wire::server_information::ServerInformation;
 use crate::wire::transport::Transport;
@@ -134,22 +135,56 @@ fn a_registrar_that_finds_itself_on_its_list_dials_itself_once() {
     assert_eq!(world.seen(|event| matches!(event, Event::PeerFound { .. })), 2);
 }
 
+#[test]
+fn a_registrar_that_accepts_and_says_nothing_is_dialled_again() {
+    let mut scene = Scene::with_peer("tcp://10.0.0.2:9901");
+    assert_eq!(scene.dialled.len(), 1);
+    // Each time it is given longer, should it be a slow link that it is behind.
+    let mut waits = Vec::new();
+    for tries in 1..=8 {
+        let connected = scene.now;
+        let attempt = scene.dialled.last().unwrap().clone();
+        scene.connected(&attempt);
+        while scene.closed < tries {
+            scene.pass(millis(10));
+        }
+        waits.push((scene.now.saturating_since(connected)).as_millis());
+        while scene.dialled.len() == tries {
+            scene.pass(millis(10));
+        }
+    }
+    assert!(waits.is_sorted(), "{waits:?}");
+    assert!(waits[0] <= 500 && waits[7] == 2400, "{waits:?}");
+    let attempt = scene.dialled.last().unwrap().clone();
+    scene.connected(&attempt);
+    scene.message(&attempt, &presence(2, "10.0.0.2:9901"));
+    scene.pass(millis(500));
+    assert_eq!(scene.closed, 8, "one that has spoken is not hung up on");
+}
+
 /// A registrar alone, with others made up.
 struct Scene {
     registrar: Registrar,
     now: Instant,
-    dialled: Vec<(crate::machine::AttemptId, Locator)>,
+    dialled: Vec<(AttemptId, Locator)>,
     told: usize,
     closed: usize,
 }
 
 impl Scene {
     fn new(announced: Option<&str>) -> Self {
+        let enrp_announced = announced.map(|at| Vec::from([tcp(at)]));
+        Self::start(RegistrarConfig { enrp_announced, ..Default::default() })
+    }
+
+    fn with_peer(peer: &str) -> Self {
+        let peers = Vec::from([peer.parse().unwrap()]);
+        Self::start(RegistrarConfig { peers, ..Default::default() })
+    }
+
+    fn start(config: RegistrarConfig) -> Self {
         let now = Instant::from_micros(1);
-        let announced = announced.map(|at| Vec::from([tcp(at)]));
-        let config =
-            RegistrarConfig { id: ServerId(1), enrp_announced: announced, ..Default::default() };
-        let registrar = Registrar::new(config, [7; 32], now);
+        let registrar = Registrar::new(RegistrarConfig { id: ServerId(1), ..config }, [7; 32], now);
         let mut scene = Self { registrar, now, dialled: Vec::new(), told: 0, closed: 0 };
         scene.drain();
         scene.input(Input::Timeout);
@@ -178,16 +213,20 @@ impl Scene {
         self.input(Input::Datagram { channel: Channel::Enrp, from, bytes: &bytes });
     }
 
-    fn connected(&mut self, (attempt, to): &(crate::machine::AttemptId, Locator)) {
+    fn connected(&mut self, (attempt, to): &(AttemptId, Locator)) {
         let local = "tcp://10.0.0.1:30000".parse().unwrap();
         self.input(Input::Connected {
-            assoc: AssociationId(1000 + attempt.0),
+            assoc: assoc(*attempt),
             attempt: Some(*attempt),
             channel: Channel::Enrp,
             local,
             remote: to.clone(),
             identity: Identity::Anonymous,
         });
+    }
+
+    fn message(&mut self, (attempt, _): &(AttemptId, Locator), bytes: &[u8]) {
+        self.input(Input::Received { assoc: assoc(*attempt), ppid: PPID_ENRP, bytes });
     }
 
     fn pass(&mut self, time: Duration) {
@@ -204,13 +243,17 @@ fn tcp(at: &str) -> Transport {
     Transport::Tcp(at.parse::<SocketAddr>().unwrap())
 }
 
+/// Names the association that an attempt has led to.
+fn assoc(attempt: AttemptId) -> AssociationId {
+    AssociationId(1000 + attempt.0)
+}
+
 fn presence(server: u32, at: &str) -> Vec<u8> {
     let id = ServerId(server);
-    let server = ServerInformation { id, transport: tcp(at), unknown: [].into() };
     let body = Body::Presence {
         reply_required: true,
         checksum: Some(0x1234),
-        server: Some(server),
+        server: Some(ServerInformation { id, transport: tcp(at), unknown: [].into() }),
         digest: Some(99),
         capabilities: None,
     };

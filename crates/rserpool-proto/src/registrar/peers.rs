@@ -126,9 +126,14 @@ impl Registrar {
         self.contacts.values().filter(|contact| contact.is_stranger()).count()
     }
 
-    /// Whether the other end of an association is known by multicast only, and has not spoken.
-    pub(super) fn is_stranger(&self, assoc: AssociationId) -> bool {
-        self.contacts.values().any(|known| known.assoc == Some(assoc) && known.is_stranger())
+    /// How long a registrar that was dialled may take to say who it is: longer after each try that
+    /// came to nothing, for those behind a slow link. `None` if it has, or was not dialled.
+    pub(super) fn time_to_speak(&self, assoc: AssociationId) -> Option<Duration> {
+        if self.associations.get(&assoc)?.peer.is_some() {
+            return None;
+        }
+        let contact = self.contacts.values().find(|known| known.assoc == Some(assoc))?;
+        Some(self.config.timers.max_time_no_response + contact.backoff)
     }
 
     fn add_contact(&mut self, to: Locator, origin: Origin) -> ContactId {
@@ -218,8 +223,8 @@ impl Registrar {
                 contact.attempt = None;
                 contact.assoc = Some(assoc);
             }
-            if self.is_stranger(assoc) {
-                self.timers.set(Timer::Idle(assoc), now + self.config.timers.max_time_no_response);
+            if let Some(patience) = self.time_to_speak(assoc) {
+                self.timers.set(Timer::Idle(assoc), now + patience);
             }
             // RFC 5353 §3.4.1; one that was dialled is a registrar, others may only read the table.
             self.send_presence(assoc, ServerId::NONE, true);
@@ -275,7 +280,7 @@ impl Registrar {
             if lost {
                 contact.assoc = None;
             }
-            if lost && lasted {
+            if lost && lasted && peer.is_some() {
                 contact.backoff = FIRST_PAUSE;
             }
             if lost || (peer.is_some() && contact.server == peer) {

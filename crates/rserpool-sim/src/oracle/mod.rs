@@ -91,6 +91,14 @@ impl Oracle {
         }
     }
 
+    /// How many requests wait at a user for their answer.
+    pub(crate) fn waiting(&self, id: NodeId) -> usize {
+        match self.models.get(id) {
+            Some(Model::User(model)) => model.waiting(),
+            _ => 0,
+        }
+    }
+
     fn user(&mut self, id: NodeId) -> Option<&mut UserModel> {
         match self.models.get_mut(id) {
             Some(Model::User(model)) => Some(model),
@@ -213,6 +221,11 @@ impl World {
         if self.oracle.registrar(id).is_none_or(|model| model.retired) {
             return;
         }
+        if let machine::Event::ElementRegistered { handle, id: pe }
+        | machine::Event::ElementRemoved { handle, id: pe, .. } = event
+        {
+            self.oracle.owned.insert((handle.clone(), *pe), self.now);
+        }
         if let machine::Event::ElementRemoved { handle, id: pe, reason } = event {
             self.stats.removals += 1;
             let silent = *reason == machine::RemovalReason::KeepAliveMissed;
@@ -312,7 +325,7 @@ impl World {
             Machine::Element(machine) => (machine.kept(), 64),
             Machine::User(machine) => {
                 // Everything in the answers, remembered and set aside, and the requests of a while.
-                let requests = self.oracle.user(id).map_or(0, |model| model.waiting());
+                let requests = self.oracle.waiting(id);
                 (machine.kept(), 8 * requests + 16 * self.nodes.len() + 256)
             }
             Machine::Hostile(_) | Machine::None => return,

@@ -138,6 +138,8 @@ impl PoolElement {
             self.on_refused(errors);
         } else {
             self.redraws = 0;
+            // What was under way when we were thrown out lets us in again.
+            self.held_back = false;
             // Up to a quarter sooner, so that elements that found a new home together do not keep in
             // step for ever.
             let t4 = self.config.timers.t4_reregistration();

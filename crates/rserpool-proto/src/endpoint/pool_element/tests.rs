@@ -475,6 +475,25 @@ fn an_element_that_was_removed_for_its_silence_comes_back_when_it_is_healthy() {
 }
 
 #[test]
+fn an_element_that_is_let_in_again_while_it_is_silent_watches_its_home() {
+    let health = Health::Reported { max_age: Duration::from_millis(400) };
+    let (mut bench, home) = registered(PoolElementConfig { health, ..config(&[3863, 2]) });
+    bench.receive(home, keep_alive(false, 7));
+    bench.call(|element, now| element.reregister(now));
+    let (handle, id) = (pool(), ID);
+    bench.receive(home, Body::DeregistrationResponse { handle, id, errors: vec![] });
+    bench.receive(home, granted(ID, false));
+    bench.receive(home, granted(ID, false));
+    bench.sent();
+    for _ in 0..2 {
+        bench.receive(home, keep_alive(false, 7));
+        bench.pass_ms(400);
+    }
+    bench.pass_ms(400);
+    assert_eq!(letters(&bench.sent()), [(home, 'R')], "the keep-alives have stopped");
+}
+
+#[test]
 fn a_registrar_whose_keep_alives_stop_is_asked_and_then_left() {
     let (mut bench, home) = registered(config(&[3863, 2]));
     for _ in 0..5 {
