@@ -599,6 +599,20 @@ fn two_registrars_that_find_a_third_one_dead_take_it_over_once() {
 }
 
 #[test]
+fn registrars_that_do_not_know_the_same_of_the_dead_one_agree_who_takes_it_over() {
+    let mut world = World::new(2);
+    world.element(1);
+    world.pass(millis(10));
+    world.kill(1, true);
+    // It has never heard the dead one, and so does not know what it was capable of.
+    world.start_with(3, &[2], |_| {});
+    world.pass(millis(100));
+    assert_eq!(world.homes(3), [1]);
+    let wins = |id: u32, other| world.registrars[&id].wins_against(ServerId(other), ServerId(1));
+    assert_eq!((wins(3, 2), wins(2, 3)), (true, false));
+}
+
+#[test]
 fn a_home_that_only_a_dead_mentor_has_known_is_taken_over() {
     // As many are watched as there may be peers, the mentor among them.
     for (peers, watched) in [(128, true), (2, true), (1, false)] {

@@ -36,7 +36,7 @@ pub(super) struct Peer {
     asked: Option<Instant>,
     round_trip: RoundTrip,
     /// It has not spoken yet; elements are said to be its own.
-    is_hearsay: bool,
+    pub(super) is_hearsay: bool,
     /// Not watched: another registrar is taking it over (RFC 5353 §3.5.1).
     pub(super) yielded: bool,
     /// Reading its table since it was found to differ.

@@ -15,6 +15,7 @@ use crate::time::Instant;
 use crate::wire::enrp::Body;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use rand_core::Rng;
 
 /// An attempt of ours to take a peer over.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ impl Registrar {
             return;
         }
         if self.takeovers.contains_key(&target) {
-            if self.wins_against(sender) {
+            if self.wins_against(sender, target) {
                 // 2.B.
                 return;
             }
@@ -78,9 +79,11 @@ impl Registrar {
             self.takeovers.remove(&target);
             self.timers.cancel(Timer::Takeover(target));
         }
-        // 3.
-        let expiry =
-            self.config.timers.max_time_no_response + self.config.timers.max_time_last_heard;
+        // 3. Those who yield to each other, for they do not know the same peers, begin anew one after
+        // the other.
+        let timers = &self.config.timers;
+        let spread = timers.max_time_no_response * (self.rng.next_u32() % 1024) / 1024;
+        let expiry = timers.max_time_no_response + timers.max_time_last_heard + spread;
         if let Some(peer) = self.peers.get_mut(&target) {
             peer.yielded = true;
             self.timers.cancel(Timer::PeerTimeout(target));
@@ -167,7 +170,7 @@ impl Registrar {
             self.handlespace.set_home(slot, sender);
         }
         // Two have completed: the weaker one gives away what it has taken and not yet seen.
-        if !self.wins_against(sender) {
+        if !self.wins_against(sender, target) {
             for slot in self.awaited_from(target) {
                 self.handlespace.relabel(slot, sender);
                 // Last, since one that has come meanwhile, and waits to be let in, is ours.
@@ -176,17 +179,19 @@ impl Registrar {
         }
     }
 
-    /// Who of two registrars takes a third one over.
-    fn wins_against(&self, other: ServerId) -> bool {
-        match self.takeover_winner() {
+    /// Who of two registrars takes `target` over.
+    pub(super) fn wins_against(&self, other: ServerId, target: ServerId) -> bool {
+        match self.takeover_winner(target) {
             TakeoverWinner::Higher => self.id > other,
             TakeoverWinner::Lower => self.id < other,
         }
     }
 
-    fn takeover_winner(&self) -> TakeoverWinner {
+    /// All have to decide alike, so only those count who may take part.
+    fn takeover_winner(&self, target: ServerId) -> TakeoverWinner {
+        let mut others = self.peers.iter().filter(|(id, peer)| **id != target && !peer.is_hearsay);
         self.config.takeover_winner.unwrap_or_else(|| {
-            match self.peers.values().all(|peer| peer.capabilities.is_some()) {
+            match others.all(|(_, peer)| peer.capabilities.is_some()) {
                 true => TakeoverWinner::Higher,
                 false => TakeoverWinner::Lower,
             }

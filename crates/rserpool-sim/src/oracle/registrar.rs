@@ -264,8 +264,8 @@ impl RegistrarModel {
             if entry.holder.is_some_and(|holder| holder != assoc) && !self.from_peer {
                 return Err(("I7", format!("gives {handle} {id} to another, though it is held")));
             }
-            // One that was waited for is the same as before.
-            if entry.holder != Some(assoc) && entry.awaited.is_none() {
+            // One that was waited for is the same as before, unless it was another's in between.
+            if entry.holder != Some(assoc) && (entry.awaited.is_none() || self.from_peer) {
                 entry.suspected = None;
                 entry.reports.clear();
             }

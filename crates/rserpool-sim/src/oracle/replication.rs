@@ -40,6 +40,12 @@ impl Issued {
         }
     }
 
+    /// The stamp that a registrar gives to one that came without, since it is the newest.
+    fn next(&self, name: &(PoolHandle, PeId)) -> Option<Stamp> {
+        let newest = self.0.get(name)?.keys().next_back()?;
+        Some(Stamp { seq: newest + 1, moves: 0 })
+    }
+
     /// I7: whatever a registrar knows of an element it has been at that time.
     pub(super) fn knows(&self, handle: &PoolHandle, element: &Element) -> Verdict {
         let id = element.id();
@@ -308,8 +314,8 @@ impl World {
         } else if let Some(Model::Registrar(model)) = self.oracle.models.get(registrar)
             && let Some(asked) = model.asked_for(assoc, handle, id)
         {
-            let (stamp, transport) = (asked.extensions.stamp, &asked.user_transport);
-            self.oracle.issued.note(name, stamp, transport, &asked.policy);
+            let stamp = asked.extensions.stamp.or_else(|| self.oracle.issued.next(&name));
+            self.oracle.issued.note(name, stamp, &asked.user_transport, &asked.policy);
         }
     }
 

@@ -141,10 +141,12 @@ impl UserModel {
             let at = self.aside.get(&(handle.clone(), id)).copied();
             at.filter(|&at| now < at + self.timers.set_aside)
         };
-        let better = answers.back().is_some_and(|(_, ids)| {
-            let good = |other: &PeId| reported(*other).is_none() && !exclude.contains(other);
-            ids.contains(&id) && ids.iter().any(good)
-        });
+        // Which of the last answers counts is not known: one that came twice does not.
+        let good = |other: &PeId| reported(*other).is_none() && !exclude.contains(other);
+        let better = answers
+            .iter()
+            .filter(|(_, ids)| ids.contains(&id))
+            .all(|(_, ids)| ids.iter().any(good));
         let is_aside = |id| reported(id).is_some_and(|at| at < now);
         if is_aside(id) && better {
             return Err(("I6", format!("picks {id}, which it reported, before others")));

@@ -191,24 +191,25 @@ impl PoolUser {
         if self.hunt.is_unreachable() && self.answer_from_stale(now, handle, &waiter) {
             // The question shows whether a registrar answers again.
             if room {
-                self.ask(now, handle);
+                self.ask(now, handle, now);
             }
         } else if room && self.questions.waiting() < limit {
-            self.ask(now, handle);
+            self.ask(now, handle, now);
             self.questions.wait(handle, waiter);
         } else {
             self.fail(&waiter, ResolveError::TooManyRequests { limit });
         }
     }
 
-    /// NR1-NR4, unless the pool is asked about already.
-    fn ask(&mut self, now: Instant, handle: &PoolHandle) {
+    /// NR1-NR4, unless the pool is asked about already. Given up in time for one who has waited
+    /// since `since`.
+    fn ask(&mut self, now: Instant, handle: &PoolHandle, since: Instant) {
         if self.questions.contains(handle) {
             return;
         }
         let t1 = self.config.timers.t1_request.max(Duration::from_millis(1));
-        let gives_up = now + t1 * self.config.timers.max_request_retransmit.saturating_add(1);
-        self.questions.begin(handle, now + t1, gives_up);
+        let gives_up = since + t1 * self.config.timers.max_request_retransmit.saturating_add(1);
+        self.questions.begin(handle, gives_up.min(now + t1), gives_up);
         match self.hunt.trusted_home() {
             Some(home) => self.send_question(now, home, handle),
             None => self.hunt.hurry(now, &mut self.outputs),
@@ -428,7 +429,7 @@ impl PoolUser {
             for waiter in waiters {
                 if !self.answer_from_cache(now, &handle, &waiter) {
                     // It came after the question, and this answer is not enough for it.
-                    self.ask(now, &handle);
+                    self.ask(now, &handle, waiter.since);
                     self.questions.wait(&handle, waiter);
                 }
             }

@@ -309,6 +309,23 @@ fn an_unreachable_element_is_reported_once_and_set_aside() {
 }
 
 #[test]
+fn who_needs_a_second_answer_does_not_wait_longer_than_for_one() {
+    let (mut bench, home) = at_home(config(&[3863]));
+    let timers = config(&[]).timers;
+    bench.resolve(1);
+    bench.pass_ms(1);
+    // It comes after the question, and wants none of those that the answer lists.
+    bench.pick(2, &[1]);
+    let patience = timers.t1_request * (timers.max_request_retransmit + 1);
+    let given_up = bench.now + patience;
+    bench.pass(timers.t1_request - Duration::from_millis(2));
+    bench.receive(home, answer(&pool(), &[1], None));
+    assert_eq!(bench.answers(), [(1, Ok(vec![1]))]);
+    bench.pass(given_up.saturating_since(bench.now));
+    assert_eq!(bench.answers(), [(2, Err(no_registrar(&[3863])))]);
+}
+
+#[test]
 fn the_only_element_is_not_picked_again_before_a_registrar_lists_it_again() {
     let (mut bench, home) = at_home(config(&[3863]));
     bench.resolve(1);
