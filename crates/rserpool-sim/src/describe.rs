@@ -4,6 +4,7 @@ use rserpool_proto::endpoint::{pool_element, pool_user};
 use rserpool_proto::machine::Channel;
 use rserpool_proto::registrar;
 use rserpool_proto::wire::asap::Body;
+use rserpool_proto::wire::capability::Capabilities;
 use rserpool_proto::wire::operation_error::ErrorCause;
 use rserpool_proto::wire::policy::PolicyParameter;
 use rserpool_proto::wire::pool_element::PoolElement;
@@ -89,8 +90,10 @@ fn asap_body(body: &Body) -> String {
     let mut text = body.name().to_owned();
     let out = &mut text;
     let _ = match body {
-        Body::Registration { handle, element, .. } => {
-            let _ = write!(out, " {handle} {} life {}", element.id, element.life);
+        Body::Registration { handle, element, capabilities, .. } => {
+            let millis = capabilities.is_some_and(Capabilities::counts_milliseconds);
+            let unit = if millis { " ms" } else { "" };
+            let _ = write!(out, " {handle} {} life {}{unit}", element.id, element.life);
             let _ = write!(out, " policy {}", policy(&element.policy));
             match element.extensions.stamp {
                 // The wall clock stands in the upper digits: how far it has come is what matters.

@@ -54,7 +54,7 @@ pub enum LossReason {
     Silent,
 }
 
-/// What these machines can do beyond the RFCs: no bit has a meaning yet, to be there is enough.
+/// What these machines can do beyond the RFCs: no bit is needed, to be there is enough.
 const CAPABILITIES: Capabilities = Capabilities(0);
 
 /// Writes a message; `None` if it would be longer than a message can be.

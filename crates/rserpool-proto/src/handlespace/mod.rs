@@ -293,9 +293,15 @@ impl Handlespace {
 
     /// Removes an element whose lease has run out at `now`; call it until it returns `None`.
     pub fn expire(&mut self, now: Instant) -> Option<Change> {
-        let elements = &self.elements;
-        let slot = self.leases.due(now, |slot| elements.get(slot).map(|element| element.lease))?;
+        let slot = self.next_expired(now)?;
         self.remove_slot(now, slot, Tombstone::Left)
+    }
+
+    /// An element whose lease has run out at `now`: what [`Handlespace::expire`] removes next, unless
+    /// it is granted a longer one.
+    pub fn next_expired(&mut self, now: Instant) -> Option<Slot> {
+        let elements = &self.elements;
+        self.leases.due(now, |slot| elements.get(slot).map(|element| element.lease))
     }
 
     /// The sum that RFC 5353 §3.6.2 defines over the elements of a home.

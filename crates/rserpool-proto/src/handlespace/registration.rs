@@ -201,12 +201,17 @@ impl Handlespace {
         let mut from = Slot::FIRST;
         while let Some(slot) = self.next_owned(home, from) {
             from = slot.next();
-            if let Some(element) = self.elements.get_mut(slot)
-                && element.lease < until
-            {
-                let before = mem::replace(&mut element.lease, until);
-                self.leases.set(slot, Some(before), until);
-            }
+            self.extend_lease(slot, until);
+        }
+    }
+
+    /// Grants an element a lease up to `until` at least.
+    pub fn extend_lease(&mut self, slot: Slot, until: Instant) {
+        if let Some(element) = self.elements.get_mut(slot)
+            && element.lease < until
+        {
+            let before = mem::replace(&mut element.lease, until);
+            self.leases.set(slot, Some(before), until);
         }
     }
 

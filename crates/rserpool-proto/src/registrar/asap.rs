@@ -3,7 +3,7 @@
 use super::association::Association;
 use super::supervision::Claim;
 use super::{Action, AddressRule, CAPABILITIES, Event, Ignored, Registrar, RemovalReason};
-use crate::handlespace::{Change, ChangeKind};
+use crate::handlespace::{Change, ChangeKind, Slot};
 use crate::id::{AssociationId, PeId, PoolHandle};
 use crate::machine::{Locator, TransportKind};
 use crate::planted::planted;
@@ -11,7 +11,7 @@ use crate::policy::{PolicyData, PolicyKind};
 use crate::time::Instant;
 use crate::wire::PPID_ASAP;
 use crate::wire::asap::{Body, HandleResolutionResponse, Message, ResolutionResponseBuilder};
-use crate::wire::capability::Stamp;
+use crate::wire::capability::{Capabilities, Stamp};
 use crate::wire::operation_error::ErrorCause;
 use crate::wire::pool_element::{PoolElement, PoolElementRef};
 use crate::wire::tlv::Writer;
@@ -24,6 +24,9 @@ impl Registrar {
         match message.body {
             Body::Registration { handle, mut element, capabilities, stamp } => {
                 self.note_capabilities(assoc, capabilities);
+                if capabilities.is_some_and(Capabilities::counts_milliseconds) && element.life > 0 {
+                    element.life = (element.life - 1) / 1000 + 1;
+                }
                 // Without one that counts it is newer than all that is known.
                 let known = self.handlespace.newest_stamp(now, &handle, element.id);
                 let stamp = stamp.filter(|stamp| known.is_none_or(|known| *stamp > known));
@@ -277,6 +280,14 @@ impl Registrar {
         if association.is_some_and(|association| association.capabilities.is_some()) {
             self.respond_to_deregistration(assoc, handle, id, Vec::new());
         }
+    }
+
+    /// Whether an element is at home with a peer that is spoken to: the life of what it has is for
+    /// it to end, and it says so, or no longer counts it in its checksum.
+    pub(super) fn is_vouched_for(&self, slot: Slot) -> bool {
+        let home = self.handlespace.element_at(slot).map(|element| element.home());
+        let peer = home.and_then(|home| self.peers.get(&home));
+        peer.is_some_and(|peer| peer.assoc.is_some())
     }
 
     /// The registration life of an element has run out (RFC 5352 §3.2).

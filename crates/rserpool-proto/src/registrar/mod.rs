@@ -101,7 +101,7 @@ pub struct Registrar {
     leaving: Option<Leaving>,
 }
 
-/// What this implementation shows of itself: no bit has a meaning yet, the parameter itself has.
+/// What this implementation shows of itself: no bit is needed, the parameter itself says it.
 const CAPABILITIES: Capabilities = Capabilities(0);
 
 /// What a registrar waits for.
@@ -292,8 +292,14 @@ impl Registrar {
     }
 
     fn on_timeout(&mut self, now: Instant) {
-        while let Some(change) = self.handlespace.expire(now) {
-            self.on_expired(now, change);
+        while let Some(slot) = self.handlespace.next_expired(now) {
+            if self.is_vouched_for(slot) {
+                let timers = &self.config.timers;
+                let until = now + timers.max_time_last_heard + timers.max_time_no_response;
+                self.handlespace.extend_lease(slot, until);
+            } else if let Some(change) = self.handlespace.expire(now) {
+                self.on_expired(now, change);
+            }
         }
         while let Some(timer) = self.timers.pop(now) {
             match timer {

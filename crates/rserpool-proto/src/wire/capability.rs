@@ -17,6 +17,8 @@ use super::kind;
 use super::tlv::{Reader, Writer};
 
 /// What a speaker of this implementation can do beyond the RFCs (0x9501); unknown bits are kept.
+///
+/// Bit 0, in a registration: its life is in milliseconds, as it is not known yet who reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Capabilities(pub u32);
 
@@ -36,6 +38,14 @@ pub struct Stamp {
 pub struct Owner(pub [u8; 16]);
 
 impl Capabilities {
+    /// Those of a registration whose life is in milliseconds.
+    pub const MILLISECONDS: Self = Self(1);
+
+    /// Whether the life of the registration that they stand in is in milliseconds.
+    pub fn counts_milliseconds(self) -> bool {
+        self.0 & Self::MILLISECONDS.0 != 0
+    }
+
     /// Reads the parameter.
     ///
     /// # Errors

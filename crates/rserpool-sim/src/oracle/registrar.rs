@@ -12,6 +12,7 @@ use rserpool_proto::registrar::{Event, Registrar, RegistrarConfig, RemovalReason
 use rserpool_proto::time::{Duration, Instant};
 use rserpool_proto::timers::RegistrarTimers;
 use rserpool_proto::wire::asap::{Body, HandleResolutionResponse};
+use rserpool_proto::wire::capability::Capabilities;
 use rserpool_proto::wire::operation_error::ErrorCause;
 use rserpool_proto::wire::policy::PolicyParameter;
 use rserpool_proto::wire::pool_element::PoolElement;
@@ -131,9 +132,13 @@ impl RegistrarModel {
     /// A message is about to be handled.
     pub(super) fn received(&mut self, now: Instant, assoc: AssociationId, body: Body) {
         match body {
-            Body::Registration { handle, element, capabilities, .. } => {
+            Body::Registration { handle, mut element, capabilities, .. } => {
                 if capabilities.is_some() {
                     self.capable.insert(assoc);
+                }
+                // On an association that is capable they count as seconds, rounded up.
+                if capabilities.is_some_and(Capabilities::counts_milliseconds) && element.life > 0 {
+                    element.life = (element.life - 1) / 1_000 + 1;
                 }
                 let id = element.id;
                 let waiting = self.pending.entry((assoc, handle, id)).or_default();

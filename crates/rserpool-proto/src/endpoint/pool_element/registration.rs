@@ -6,7 +6,7 @@ use crate::id::{AssociationId, PeId, ServerId};
 use crate::planted::planted;
 use crate::time::{Duration, Instant};
 use crate::wire::asap::Body;
-use crate::wire::capability::Stamp;
+use crate::wire::capability::{Capabilities, Stamp};
 use crate::wire::operation_error::ErrorCause;
 use crate::wire::pool_element::{ElementExtensions, LifeUnit, PoolElement as WireElement};
 use alloc::boxed::Box;
@@ -50,8 +50,6 @@ pub(super) struct Request {
     pub(super) deadline: Option<Instant>,
     /// Whether the registrar is known to take the extensions of the element.
     capable: bool,
-    /// The unit of its life.
-    unit: LifeUnit,
     /// Whether no registrar can have known us before.
     first: bool,
     /// It asks whether a home that sends no keep-alives is still there.
@@ -81,7 +79,12 @@ impl PoolElement {
         self.seq = self.seq.saturating_add(1);
         let (capable, stranger) = (self.hunt.home_is_capable(), self.hunt.home_is_stranger());
         let stamp = Stamp { seq: self.seq, moves: 0 };
-        let unit = if stranger { self.config.life_unit } else { LifeUnit::Seconds };
+        // What strangers take for the life they are told first they keep (rsplib does).
+        let unit = if capable { LifeUnit::Seconds } else { self.config.life_unit };
+        let capabilities = match unit {
+            LifeUnit::Seconds => CAPABILITIES,
+            LifeUnit::Milliseconds => Capabilities::MILLISECONDS,
+        };
         let element = WireElement {
             id: self.id,
             home: ServerId::NONE,
@@ -101,8 +104,7 @@ impl PoolElement {
             Body::Registration {
                 handle: self.config.handle.clone(),
                 element: Box::new(element),
-                // With them the life would be in seconds.
-                capabilities: (!stranger).then_some(CAPABILITIES),
+                capabilities: (!stranger).then_some(capabilities),
                 // As long as nothing is known, where nobody minds it.
                 stamp: (!stranger && !capable).then_some(stamp),
             },
@@ -111,7 +113,7 @@ impl PoolElement {
             let first = !core::mem::replace(&mut self.maybe_registered, true);
             let deadline = Some(now + self.config.timers.t2_registration);
             let (assoc, probing) = (home, false);
-            self.request = Some(Request { assoc, deadline, capable, unit, first, probing });
+            self.request = Some(Request { assoc, deadline, capable, first, probing });
         } else {
             // Longer than a message can be: as if the registrar had said so.
             self.refuse(Vec::new());
@@ -147,10 +149,8 @@ impl PoolElement {
             self.renew_at = (!planted!("no-renewal")).then_some(now + t4);
             self.watch.on_answer(now, request.probing);
             self.hunt.set_home_capable(capable);
-            // A registrar that could be told more is told so at once, and one that was told a life
-            // in the wrong unit the right one.
+            // A registrar that could be told more is told so at once.
             self.due |= capable && !request.capable && self.config.tcp_control;
-            self.due |= !capable && request.unit != self.config.life_unit;
             if self.registered_on != Some(assoc) {
                 self.registered_on = Some(assoc);
                 if let Some(home) = self.home().cloned() {

@@ -4,7 +4,7 @@ use super::*;
 use crate::endpoint::testing::*;
 use crate::machine::CloseReason;
 use crate::time::Duration;
-use crate::wire::capability::Stamp;
+use crate::wire::capability::{Capabilities, Stamp};
 use crate::wire::operation_error::ErrorCause;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -94,8 +94,9 @@ fn life_on_the_wire_is_whole_seconds_rounded_up() {
 }
 
 #[test]
-fn a_registrar_that_shows_no_capabilities_is_told_the_life_in_milliseconds_at_once() {
-    // Registration Life has no unit on the wire: rsplib takes milliseconds, RFC 5354 §3.10 seconds.
+fn a_registrar_that_is_not_known_is_told_the_life_in_milliseconds_from_the_first_message_on() {
+    // Registration Life has no unit on the wire: rsplib takes milliseconds, RFC 5354 §3.10 seconds, and
+    // the life that rsplib is told first it keeps.
     let config = PoolElementConfig { life_unit: LifeUnit::Milliseconds, ..config(&[1, 2]) };
     let mut bench = start(config);
     let life = |bench: &mut Bench<PoolElement>| {
@@ -103,22 +104,29 @@ fn a_registrar_that_shows_no_capabilities_is_told_the_life_in_milliseconds_at_on
         let [(_, Body::Registration { element, capabilities, .. })] = &sent[..] else {
             panic!("{sent:?}")
         };
-        (element.life, capabilities.is_some())
+        (element.life, capabilities.map(Capabilities::counts_milliseconds))
     };
     let stranger = bench.connect(1);
-    assert_eq!(life(&mut bench), (30, true), "nothing is known yet");
+    assert_eq!(
+        life(&mut bench),
+        (30_000, Some(true)),
+        "nothing is known yet, and ours see the unit"
+    );
     bench.receive(stranger, granted(ID, false));
-    // Capabilities would make them seconds.
-    assert_eq!(life(&mut bench), (30_000, false));
-    bench.receive(stranger, granted(ID, false));
-    assert!(bench.sent().is_empty());
+    assert!(bench.sent().is_empty(), "it knows all there is to know");
     bench.pass_ms(10_000);
-    assert_eq!(life(&mut bench), (30_000, false));
+    assert_eq!(life(&mut bench), (30_000, None));
     bench.break_off(stranger);
     let ours = bench.connect(2);
-    assert_eq!(life(&mut bench), (30, true), "what was learned belongs to an association");
+    assert_eq!(
+        life(&mut bench),
+        (30_000, Some(true)),
+        "what was learned belongs to an association"
+    );
     bench.receive(ours, granted(ID, true));
     assert!(bench.sent().is_empty(), "it knows all there is to know");
+    bench.pass_ms(10_000);
+    assert_eq!(life(&mut bench), (30, Some(false)), "seconds, as RFC 5354 has it");
 }
 
 #[test]
