@@ -234,6 +234,12 @@ impl Locator {
         self.addresses.as_slice().iter().map(|address| SocketAddr::new(*address, self.port))
     }
 
+    /// Whether both are on one host: they have an address in common.
+    pub fn shares_host(&self, other: &Self) -> bool {
+        let others = other.addresses.as_slice();
+        self.addresses.as_slice().iter().any(|address| others.contains(address))
+    }
+
     /// Whether both can be of one end: the same transport and port, and an address in common.
     pub fn meets(&self, other: &Self) -> bool {
         let theirs = other.addresses.as_slice();

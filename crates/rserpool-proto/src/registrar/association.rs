@@ -18,6 +18,8 @@ pub(super) struct Association {
     pub(super) since: Instant,
     /// The registrar that speaks here, once it has.
     pub(super) peer: Option<ServerId>,
+    /// The registrar that somebody here says it is, while that is asked where it has spoken before.
+    pub(super) claims_to_be: Option<ServerId>,
     pub(super) local: Locator,
     pub(super) remote: Locator,
     pub(super) identity: Identity,
@@ -49,6 +51,7 @@ impl Association {
             opened_by_us,
             since: now,
             peer: None,
+            claims_to_be: None,
             local,
             remote,
             identity,
@@ -148,7 +151,12 @@ impl Registrar {
     /// Takes an own element out of the handlespace and tells the owner of this registrar.
     pub(super) fn remove_element(&mut self, now: Instant, slot: Slot, reason: RemovalReason) {
         let released = self.release(slot);
-        if let Some(change) = self.handlespace.remove_at(now, slot) {
+        let other = released.contested_by.filter(|other| self.peers.contains_key(other));
+        if let Some(other) = other {
+            // It is there, as that registrar has said; with what values, its table says.
+            self.handlespace.relabel(slot, other);
+            self.audit(now, other);
+        } else if let Some(change) = self.handlespace.remove_at(now, slot) {
             self.announce_removal(change, reason);
         }
         self.grant_claims(now, released.claims);

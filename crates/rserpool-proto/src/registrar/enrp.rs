@@ -254,9 +254,10 @@ impl Registrar {
         element: PoolElement,
     ) {
         if element.home == sender {
-            return self.apply(now, assoc, handle, element, |space, element, lease| {
+            self.apply(now, assoc, sender, handle, element, |space, element, lease| {
                 space.apply_own(now, handle, element, lease)
             });
+            return;
         }
         if matches!(self.service, super::mentor::Service::Ready) {
             return;
@@ -272,6 +273,7 @@ impl Registrar {
         }
     }
 
+    /// Whether what is added is known now as it was said.
     pub(super) fn apply_add(
         &mut self,
         now: Instant,
@@ -279,16 +281,17 @@ impl Registrar {
         sender: ServerId,
         handle: &PoolHandle,
         element: PoolElement,
-    ) {
-        self.apply(now, assoc, handle, element, |space, element, lease| {
+    ) -> bool {
+        self.apply(now, assoc, sender, handle, element, |space, element, lease| {
             space.apply_add(now, sender, handle, element, lease)
-        });
+        })
     }
 
     fn apply(
         &mut self,
         now: Instant,
         assoc: AssociationId,
+        sender: ServerId,
         handle: &PoolHandle,
         mut element: PoolElement,
         add: impl FnOnce(
@@ -296,18 +299,23 @@ impl Registrar {
             PoolElement,
             Option<Duration>,
         ) -> Result<Update, RegistrationError>,
-    ) {
+    ) -> bool {
         let ours = self.speaks_ours(assoc);
         let Some((life, lease)) = self.config.compat.lease(ours, element.life) else {
-            return self.ignore(assoc, Ignored::ForeignElement);
+            self.ignore(assoc, Ignored::ForeignElement);
+            return false;
         };
         element.life = life;
         // It has been taken over from the living, who has its values.
-        if let Some(stamp) = element.extensions.stamp
+        let stamp = element.extensions.stamp;
+        if let Some(stamp) = stamp
             && let Some(slot) = self.unmoved(handle, element.id, stamp)
-            && self.may_claim_back(now, slot)
         {
-            return self.claim_back(slot, stamp);
+            self.claim_back(now, sender, slot, stamp);
+            return false;
+        }
+        if stamp.is_none() && self.is_contested(now, sender, handle, element.id) {
+            return false;
         }
         match add(&mut self.handlespace, element, lease) {
             Ok(Update::Applied(change)) => {
@@ -321,9 +329,14 @@ impl Registrar {
                     self.let_go(now, change.slot);
                     self.on_handed_over(now, holder);
                 }
+                true
             }
-            Ok(Update::Known(_) | Update::Late) => {}
-            Err(_) => self.ignore(assoc, Ignored::NoRoom),
+            Ok(Update::Known(_)) => true,
+            Ok(Update::Late) => false,
+            Err(_) => {
+                self.ignore(assoc, Ignored::NoRoom);
+                false
+            }
         }
     }
 
@@ -336,10 +349,39 @@ impl Registrar {
         }
     }
 
-    /// An own element that another registrar has taken over, or ended, at `stamp` stays ours.
-    fn claim_back(&mut self, slot: Slot, stamp: Stamp) {
-        if let Some(change) = self.handlespace.outbid(slot, stamp) {
+    /// An own element that another registrar has taken over, or ended, at `stamp` stays ours. The
+    /// others are told so, unless that registrar has said such things too often lately: then they
+    /// learn it from our table.
+    fn claim_back(&mut self, now: Instant, from: ServerId, slot: Slot, stamp: Stamp) {
+        if self.may_answer_claim(now, from)
+            && let Some(change) = self.handlespace.outbid(slot, stamp)
+        {
             self.announce(&change);
+        }
+    }
+
+    /// A registrar without stamps says that an element of ours is its own. It may have come there,
+    /// or be here: it is asked, and that registrar has it only if it does not answer.
+    fn is_contested(
+        &mut self,
+        now: Instant,
+        from: ServerId,
+        handle: &PoolHandle,
+        id: PeId,
+    ) -> bool {
+        let slot = self.handlespace.slot(handle.as_bytes(), id);
+        let slot = slot.filter(|&slot| self.is_spoken_for(slot));
+        let Some(slot) = slot.filter(|_| !planted!("taken-from-the-living")) else {
+            return false;
+        };
+        self.contest(now, slot, from);
+        true
+    }
+
+    /// An element that another registrar says is its own has answered us.
+    pub(super) fn on_contest_won(&mut self, now: Instant, slot: Slot, from: ServerId) {
+        if let Some(stamp) = self.handlespace.element_at(slot).and_then(|known| known.stamp()) {
+            self.claim_back(now, from, slot, stamp);
         }
     }
 
@@ -356,7 +398,7 @@ impl Registrar {
             && let Some(slot) = self.unmoved(handle, element.id, stamp)
         {
             // It has been taken over from the living, and waited for in vain: it is here.
-            return self.claim_back(slot, stamp);
+            return self.claim_back(now, sender, slot, stamp);
         }
         let ended = stamp.map(|stamp| (stamp, element.home));
         if let Some(change) = self.handlespace.apply_delete(now, sender, handle, element.id, ended)

@@ -30,6 +30,8 @@ mod mentor;
 mod peer_tests;
 mod peers;
 mod rehome;
+#[cfg(test)]
+mod rival_tests;
 mod silence;
 #[cfg(test)]
 mod silence_tests;
@@ -394,7 +396,7 @@ impl Machine for Registrar {
             }
             Input::ConnectFailed { attempt, reason } => {
                 self.on_dial_failed(now, attempt, reason);
-                self.on_call_failed(now, attempt);
+                self.on_call_failed(now, attempt, reason);
             }
             Input::AddressChanged { assoc, remote } => self.on_address_changed(assoc, remote),
             // RFC 5352 §3.5: what cannot be sent to is unreachable.

@@ -41,6 +41,8 @@ pub(super) struct Peer {
     pub(super) yielded: bool,
     /// Reading its table since it was found to differ.
     pub(super) audit: Option<Instant>,
+    /// How often elements were claimed back from it.
+    claims: Pace,
 }
 
 /// An address worth dialling.
@@ -333,6 +335,10 @@ impl Registrar {
             self.ignore(assoc, Ignored::ForeignSender);
             return false;
         }
+        if self.is_doubted(now, assoc, server) {
+            self.ignore(assoc, Ignored::ForeignSender);
+            return false;
+        }
         let is_new = self.peers.get(&server).is_none_or(|peer| peer.is_hearsay);
         if is_new {
             if !self.peers.contains_key(&server) && self.peers.len() >= self.config.limits.peers {
@@ -370,6 +376,52 @@ impl Registrar {
             self.on_mentor_candidate(now, assoc);
         }
         keep
+    }
+
+    /// Whether somebody says on `assoc`, from elsewhere, that it is a peer that is there already. Whoever
+    /// is there and has just spoken stays; otherwise it is asked, and only its silence lets another be
+    /// it. One that has restarted, or lost its association, is on the same host or has none here.
+    fn is_doubted(&mut self, now: Instant, assoc: AssociationId, server: ServerId) -> bool {
+        let Some(peer) = self.peers.get(&server) else {
+            return false;
+        };
+        let Some(other) = peer.assoc.filter(|other| *other != assoc) else {
+            return false;
+        };
+        let ends = (self.associations.get(&assoc), self.associations.get(&other));
+        let (Some(claimant), Some(known)) = ends else {
+            return false;
+        };
+        let listens = peer.transport.as_ref().and_then(locator);
+        let is_configured =
+            |contact: &Contact| contact.assoc == Some(assoc) && contact.origin == Origin::Config;
+        let is_at_home = claimant.remote.shares_host(&known.remote)
+            || listens.is_some_and(|listens| claimant.remote.shares_host(&listens))
+            || self.contacts.values().any(is_configured);
+        if is_at_home {
+            return false;
+        }
+        let silence = now.saturating_since(peer.last_heard);
+        if peer.asked.is_none() && silence < self.config.timers.peer_heartbeat {
+            let dialled = self.contacts.iter().find(|(_, known)| known.assoc == Some(assoc));
+            let dialled = dialled.map(|(id, _)| *id);
+            self.disconnect_quietly(assoc);
+            if let Some(id) = dialled {
+                self.redial_later(now, id);
+            }
+            return true;
+        }
+        if let Some(claimant) = self.associations.get_mut(&assoc) {
+            claimant.claims_to_be = Some(server);
+        }
+        self.ask_peer(now, server);
+        true
+    }
+
+    /// Whether a claim of a peer to elements of ours is answered by a claim back.
+    pub(super) fn may_answer_claim(&mut self, now: Instant, from: ServerId) -> bool {
+        let rate = self.config.timers.rehome_rate;
+        self.peers.get_mut(&from).is_none_or(|peer| peer.claims.allows(now, rate, rate))
     }
 
     /// Watches the homes of elements that nobody here has heard of: a mentor has listed them, and may
@@ -458,9 +510,17 @@ impl Registrar {
         if now < silent_at {
             return self.timers.set(Timer::PeerSilent(server), silent_at);
         }
-        if peer.yielded || peer.asked.is_some() {
-            return;
+        if !peer.yielded {
+            self.ask_peer(now, server);
         }
+    }
+
+    /// Asks a peer for a sign of life, unless that is being done already.
+    pub(super) fn ask_peer(&mut self, now: Instant, server: ServerId) {
+        let timers = &self.config.timers;
+        let Some(peer) = self.peers.get_mut(&server).filter(|peer| peer.asked.is_none()) else {
+            return;
+        };
         let configured = timers.max_time_no_response;
         let timeout = configured.max(peer.round_trip.timeout(configured).min(timers.max_latency));
         peer.asked = Some(now);
@@ -473,9 +533,24 @@ impl Registrar {
 
     /// When a peer that was asked has not answered in time (RFC 5353 §3.4.3).
     pub(super) fn on_peer_timeout(&mut self, now: Instant, server: ServerId) {
-        if self.peers.get(&server).is_some_and(|peer| peer.asked.is_some()) {
-            self.on_peer_dead(now, server);
+        let Some(peer) = self.peers.get_mut(&server).filter(|peer| peer.asked.is_some()) else {
+            return;
+        };
+        let mut claimants = self.associations.iter_mut();
+        let claimant = claimants.find(|(_, known)| known.claims_to_be == Some(server));
+        let Some((assoc, claimant)) = claimant else {
+            return self.on_peer_dead(now, server);
+        };
+        // It is elsewhere now, or will be found dead there.
+        let assoc = *assoc;
+        claimant.claims_to_be = None;
+        peer.asked = Some(now);
+        if let Some(silent) = peer.assoc.take() {
+            self.disconnect_quietly(silent);
         }
+        let timeout = self.config.timers.max_time_no_response;
+        self.timers.set(Timer::PeerTimeout(server), now + timeout);
+        self.send_presence(assoc, server, true);
     }
 
     /// Forgets a peer that has been taken over, and stops dialling it unless it is configured.
@@ -571,7 +646,27 @@ impl Peer {
             is_hearsay: false,
             yielded: false,
             audit: None,
+            claims: Pace::default(),
         }
+    }
+}
+
+/// How often something may happen: as if each time took its share of a second.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    taken_until: Option<Instant>,
+}
+
+impl Pace {
+    /// Whether it may happen now, `rate` times a second and `burst` times at once; counts it if so.
+    pub(super) fn allows(&mut self, now: Instant, rate: u32, burst: u32) -> bool {
+        let share = Duration::from_secs(1) / rate.max(1);
+        let taken_until = self.taken_until.map_or(now, |until| until.max(now));
+        let allowed = taken_until.saturating_since(now) < share * burst.max(1);
+        if allowed {
+            self.taken_until = Some(taken_until + share);
+        }
+        allowed
     }
 }
 

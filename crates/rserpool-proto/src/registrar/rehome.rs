@@ -11,7 +11,7 @@
 use super::{Registrar, RemovalReason, Timer};
 use crate::handlespace::Slot;
 use crate::id::{AssociationId, PoolHandle, ServerId};
-use crate::machine::{AttemptId, Channel, Locator, Output, TransportKind};
+use crate::machine::{AttemptId, Channel, CloseReason, Locator, Output, TransportKind};
 use crate::planted::planted;
 use crate::time::{Duration, Instant};
 use crate::wire::pool_element::PoolElement;
@@ -93,10 +93,12 @@ impl Registrar {
         }
     }
 
-    /// Elements that were taken over cannot be reached: they died with their registrar.
-    pub(super) fn on_call_failed(&mut self, now: Instant, attempt: AttemptId) {
+    /// Elements that were taken over cannot be reached. Where nobody listens they died with their
+    /// registrar; otherwise they may be on their way, and a call that crosses theirs fails: they are
+    /// awaited.
+    pub(super) fn on_call_failed(&mut self, now: Instant, attempt: AttemptId, reason: CloseReason) {
         for slot in self.calls.remove(&attempt).map_or(Vec::new(), |call| call.slots) {
-            if self.awaited(slot).is_some() {
+            if self.awaited(slot).is_some() && reason == CloseReason::Refused {
                 self.remove_element(now, slot, RemovalReason::Unreachable);
             }
         }
@@ -123,7 +125,10 @@ impl Registrar {
         if element.home != sender || !self.is_serving() {
             return;
         }
-        self.apply_add(now, assoc, sender, handle, element);
+        // One that is older than what is known is not the sender's to give.
+        if !self.apply_add(now, assoc, sender, handle, element) {
+            return;
+        }
         let slot = self.handlespace.slot(handle.as_bytes(), id);
         if let Some(change) = slot.and_then(|slot| self.handlespace.set_home(slot, self.id)) {
             // Not taken over from anybody: nobody who takes the sender over has it.

@@ -30,8 +30,8 @@ pub(super) struct Supervision {
     pub(super) holder: Option<AssociationId>,
     /// Whom it was taken over from, until it has shown itself.
     pub(super) awaited_from: Option<ServerId>,
-    /// When it was claimed back from another registrar that had taken it over.
-    claimed_back: Option<Instant>,
+    /// Who says that it is its own, until it has answered us.
+    contested_by: Option<ServerId>,
     pub(super) last_heard: Instant,
     /// When the keep-alive was sent that has not been answered yet.
     pub(super) asked: Option<Instant>,
@@ -51,6 +51,8 @@ pub(super) struct Released {
     pub(super) holder: Option<AssociationId>,
     /// What somebody wants who wants to.
     pub(super) claims: Vec<Claim>,
+    /// Who says that it is its own.
+    pub(super) contested_by: Option<ServerId>,
 }
 
 /// What users say of an element that answers us.
@@ -102,16 +104,14 @@ impl Registrar {
         self.supervised.get(&slot).is_some_and(shown) && !is_given
     }
 
-    /// Whether an own element that another registrar has taken is claimed back. Not twice in a row:
-    /// if both hold it, there are two of one name, and one of them will be told.
-    pub(super) fn may_claim_back(&mut self, now: Instant, slot: Slot) -> bool {
-        let pause = self.config.timers.max_time_last_heard;
-        let may = self.is_spoken_for(slot);
-        let Some(supervision) = self.supervised.get_mut(&slot).filter(|_| may) else {
-            return false;
-        };
-        let last = supervision.claimed_back.replace(now);
-        last.is_none_or(|last| now.saturating_since(last) > pause)
+    /// Asks an element that another registrar says is its own.
+    pub(super) fn contest(&mut self, now: Instant, slot: Slot, by: ServerId) {
+        if let Some(supervision) = self.supervised.get_mut(&slot) {
+            supervision.contested_by = Some(by);
+            if supervision.asked.is_none() {
+                self.ask(now, slot);
+            }
+        }
     }
 
     /// All that were taken over from a registrar and have not shown themselves yet.
@@ -185,7 +185,11 @@ impl Registrar {
         if let Some(association) = association {
             association.elements.remove(&slot);
         }
-        Released { holder: supervision.holder, claims: supervision.claims }
+        Released {
+            holder: supervision.holder,
+            claims: supervision.claims,
+            contested_by: supervision.contested_by,
+        }
     }
 
     /// Whether an element wants to be asked: it does unless it was heard of lately.
@@ -263,6 +267,7 @@ impl Registrar {
             self.timers.cancel(Timer::Awaited(slot));
         }
         let claims = mem::take(&mut supervision.claims);
+        let contested_by = supervision.contested_by.take();
         let cleared = supervision.standing.answered();
         self.be_patient(slot, Duration::ZERO);
         self.timers.cancel(Timer::KeepAliveTimeout(slot));
@@ -271,6 +276,9 @@ impl Registrar {
         }
         for claim in claims {
             self.refuse_claim(claim);
+        }
+        if let Some(by) = contested_by {
+            self.on_contest_won(now, slot, by);
         }
         if cleared {
             self.handlespace.set_suspect(slot, false);
@@ -492,7 +500,7 @@ impl Supervision {
         Self {
             holder,
             awaited_from: None,
-            claimed_back: None,
+            contested_by: None,
             last_heard: now,
             asked: None,
             silent: None,

@@ -164,6 +164,14 @@ impl Registrar {
             }
             return;
         }
+        // One that has just spoken here lives, whatever others hear.
+        let last_heard = self.config.timers.max_time_last_heard;
+        let lives = |peer: &super::peers::Peer| {
+            peer.assoc.is_some() && now.saturating_since(peer.last_heard) < last_heard
+        };
+        if self.peers.get(&target).is_some_and(lives) {
+            return self.ask_peer(now, target);
+        }
         self.cancel_takeover_of(now, target);
         self.remove_peer(now, target);
         for slot in self.owned_by(target) {
