@@ -71,7 +71,6 @@ pub(crate) fn load(path: Option<&Path>) -> Result<PolicyTable, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rserpool::proto::policy::PolicyNumber;
 
     fn problems(text: &str) -> Vec<String> {
         let problems = config::read(text, take).err().unwrap_or_default();
@@ -84,10 +83,16 @@ mod tests {
                     [[policy]]\nname = 'other'\nkey = 'age'\n";
         let table = config::read(text, take).unwrap();
         let mine = table.parameter("mine", &[("load", 5)]).unwrap();
-        assert!(mine.number.0 >= 0x8000_0000);
-        assert_eq!(table.by_number(mine.number).unwrap().words.len(), 2);
+        let kind = table.by_number(mine.number).unwrap();
+        assert_eq!(kind.words.iter().map(|word| word.name).collect::<Vec<_>>(), ["load", "text"]);
+        assert!(mine.number.is_private(), "RFC 5356 §7.1");
         assert!(table.by_name("other").is_some() && table.by_name("random").is_some());
-        assert_ne!(mine.number, PolicyNumber(0x8000_0000));
+        // The number is the name's, whoever defines it and however; the text tells texts apart.
+        let elsewhere = text.replace("load + selections", "0 - load");
+        let elsewhere = config::read(&elsewhere, take).unwrap();
+        let theirs = elsewhere.by_name("mine").unwrap();
+        assert_eq!(theirs.number, mine.number);
+        assert_ne!(theirs.text, kind.text);
     }
 
     #[test]

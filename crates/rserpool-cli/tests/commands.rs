@@ -6,7 +6,7 @@ mod support;
 use rserpool::proto::id::PeId;
 use rserpool::{PoolUser, pool_user::PoolUserConfig};
 use rustix::process::Signal;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -453,6 +453,53 @@ fn a_load_that_a_command_says_is_registered_when_it_has_changed() {
     watch.line(|line| load(line) == Some(share(20)));
     std::fs::write(&file, "80%\n").unwrap();
     watch.line(|line| load(line) == Some(share(80)));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn connections_through_a_proxy_are_the_load_of_a_server_that_was_adopted() {
+    let scope = Scope::start();
+    let mut watch = scope.watch();
+    let server = TcpListener::bind(own_address(19)).unwrap();
+    let flags = ["--load-from", "connections:4", "--load-interval", "100ms", "--policy"];
+    let _element = scope.element(
+        server.local_addr().unwrap(),
+        &[&flags[..], &["least-used", "--check", "command:true"]].concat(),
+    );
+    let at = own_address(20).to_string();
+    let _proxy = scope.proxy(&at);
+    let load = |line: &serde_json::Value| line["element"]["policy"]["values"]["load"].as_u64();
+    let share = |quarters: u64| quarters * u64::from(u32::MAX) / 4;
+    watch.line(|line| load(line) == Some(0));
+    let (clients, accepted): (Vec<_>, Vec<_>) =
+        (0..3).map(|_| (TcpStream::connect(&at).unwrap(), server.accept().unwrap())).unzip();
+    watch.line(|line| load(line) == Some(share(3)));
+    drop((clients, accepted));
+    watch.line(|line| load(line) == Some(0));
+}
+
+#[test]
+fn a_proxy_takes_elements_of_a_policy_it_does_not_know_in_the_order_of_the_answer() {
+    let folder = own_folder("proxied");
+    // The most loaded first, and selections do not count.
+    let scope = registrar_with(&folder, "registrar.toml", "0 - load", &[]);
+    let file = folder.join("registrar.toml");
+    let own = ["--policy", "mine", "--policies", file.to_str().unwrap(), "--check", "command:true"];
+    let servers: Vec<TcpListener> =
+        (21..25).map(|test| TcpListener::bind(own_address(test)).unwrap()).collect();
+    let loads = ["10%", "90%", "30%", "60%"];
+    let _elements: Vec<Running> = servers
+        .iter()
+        .zip(loads)
+        .map(|(at, load)| {
+            scope.element(at.local_addr().unwrap(), &[&own[..], &["--load", load]].concat())
+        })
+        .collect();
+    let at = own_address(25).to_string();
+    let _proxy = scope.proxy(&at);
+    let _client = TcpStream::connect(&at).unwrap();
+    // Connected to none of the others, it waits here.
+    servers[1].accept().unwrap();
     std::fs::remove_dir_all(folder).unwrap();
 }
 

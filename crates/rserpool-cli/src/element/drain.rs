@@ -5,10 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Connections that `server` has now; `None` where the system does not show it.
 pub(crate) fn connections(server: SocketAddr) -> Option<usize> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
-    let texts: Vec<String> =
-        tables.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
-    (!texts.is_empty()).then(|| texts.iter().map(|text| count(text, server)).sum())
+    let tables = tables();
+    (!tables.is_empty()).then(|| tables.iter().map(|text| count(text, server)).sum())
+}
+
+/// Whether anybody listens at `server` on this host; `None` where the system does not show it.
+pub(crate) fn is_here(server: SocketAddr) -> Option<bool> {
+    let tables = tables();
+    let listens = |text: &String| lines_of(text, server, &[LISTEN]).any(|_| true);
+    (!tables.is_empty()).then(|| tables.iter().any(listens))
 }
 
 /// SCTP associations that a server at `addresses` has now; `None` where the system does not show it.
@@ -39,20 +44,38 @@ fn count_associations(table: &str, addresses: &[SocketAddr]) -> usize {
     table.lines().skip(1).filter(is_servers).count()
 }
 
-/// Lines of a table whose local end is the server's and that it still works on: established, or
-/// closed by the client only.
+fn tables() -> Vec<String> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
+    tables.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect()
+}
+
+/// Connections of a table that the server still works on: established, or closed by the client
+/// only.
 fn count(table: &str, server: SocketAddr) -> usize {
-    const ESTABLISHED: &str = "01";
-    const CLOSE_WAIT: &str = "08";
-    let is_servers = |line: &&str| {
+    lines_of(table, server, &[ESTABLISHED, CLOSE_WAIT]).count()
+}
+
+const ESTABLISHED: &str = "01";
+const CLOSE_WAIT: &str = "08";
+const LISTEN: &str = "0A";
+
+/// Lines of a table that are in one of these states and whose local end is the server's; whoever
+/// listens at any address does so at the server's, too.
+fn lines_of<'a>(
+    table: &'a str,
+    server: SocketAddr,
+    states: &'a [&str],
+) -> impl Iterator<Item = &'a str> {
+    table.lines().skip(1).filter(move |line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
         let (local, _remote, state) = (fields.next(), fields.next(), fields.next());
         local.and_then(parse_end).is_some_and(|local| {
             local.port() == server.port()
-                && (server.ip().is_unspecified() || local.ip() == server.ip().to_canonical())
-        }) && matches!(state, Some(ESTABLISHED | CLOSE_WAIT))
-    };
-    table.lines().skip(1).filter(is_servers).count()
+                && (server.ip().is_unspecified()
+                    || local.ip().is_unspecified()
+                    || local.ip() == server.ip().to_canonical())
+        }) && state.is_some_and(|state| states.contains(&state))
+    })
 }
 
 /// Reads `0100007F:1F91`: the address in words of 32 bits in the host's order, then the port.
@@ -100,6 +123,8 @@ mod tests {
         assert_eq!(count(table, "127.0.0.1:8081".parse().unwrap()), 2);
         assert_eq!(count(table, "0.0.0.0:8081".parse().unwrap()), 3);
         assert_eq!(count(table, "127.0.0.1:8082".parse().unwrap()), 0);
+        let listens = |at: &str| lines_of(table, at.parse().unwrap(), &[LISTEN]).count();
+        assert_eq!((listens("127.0.0.1:8081"), listens("127.0.0.2:8081")), (1, 0));
         let mapped = "head\n 0: 0000000000000000FFFF00000100007F:1F91 \
             0000000000000000FFFF00000100007F:D431 01\n 1: \
             00000000000000000000000001000000:1F91 00000000000000000000000001000000:D431 01\n";

@@ -147,6 +147,9 @@ impl Gauge {
             Source::Connections { full } => {
                 let connections =
                     self.server.connections().ok_or("this system does not show connections")?;
+                if connections == 0 && self.server.is_here() == Some(false) {
+                    return Err("nobody listens there on this host".into());
+                }
                 Ok(share(connections as u64, u64::from(*full)))
             }
             Source::Cpu => {
@@ -275,7 +278,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn reports_are_an_interval_apart_however_the_load_swings() {
-        let mut gauge = gauge("connections:10");
+        let mut gauge = gauge("cpu");
         let begin = tokio::time::Instant::now();
         for _ in 0..5 {
             gauge.next().await;
@@ -286,8 +289,12 @@ mod tests {
 
     #[tokio::test]
     async fn connections_are_a_share_of_what_is_full() {
-        // Nobody listens there.
-        assert_eq!(gauge("connections:10").look().await, Ok(0));
+        let mut gauge = gauge("connections:10");
+        assert!(gauge.look().await.is_err(), "a server elsewhere is not idle");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap().to_string().parse().unwrap();
+        gauge.server = Service::new(Protocol::Tcp, at).unwrap();
+        assert_eq!(gauge.look().await, Ok(0));
         assert_eq!((share(5, 10), share(20, 10)), (u32::MAX / 2, u32::MAX));
     }
 

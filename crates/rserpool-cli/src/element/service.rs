@@ -110,6 +110,14 @@ impl Service {
         }
     }
 
+    /// Whether it listens on this host, which sees its connections then; `None` if nobody knows.
+    pub(super) fn is_here(&self) -> Option<bool> {
+        match self.protocol {
+            Protocol::Tcp => drain::is_here(self.primary()),
+            Protocol::Sctp | Protocol::Udp => None,
+        }
+    }
+
     /// Without the transport.
     fn place(&self) -> String {
         let ips: Vec<String> = self

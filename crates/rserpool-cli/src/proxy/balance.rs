@@ -11,14 +11,16 @@
 //! A user of its own takes elements in the order of the registrar's answer (RFC 5356, "Pool User
 //! Considerations"). A proxy stands for many users: that way it would send all clients of a second
 //! to the same least used element, and forget weights. So it asks for the whole pool and applies
-//! the pool's policy to it as a registrar does.
+//! the pool's policy to it as a registrar does. A policy that only registrars know, as one by an
+//! expression, has put its answer in order: connections go to one element after the other, each new
+//! answer from its first on.
 
 use rserpool::PoolUser;
 use rserpool::pool_user::{Resolution, ResolveError};
 use rserpool::proto::id::{PeId, PoolHandle};
 use rserpool::proto::policy::{Dice, Policy, PolicyNumber, PolicyParameter, PolicyTable, Seat};
 use rserpool::proto::wire::transport::Transport;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -260,22 +262,24 @@ impl List {
         &mut self,
         now: Instant,
         number: PolicyNumber,
-        elements: Vec<(Target, PolicyParameter)>,
+        mut elements: Vec<(Target, PolicyParameter)>,
     ) -> bool {
         self.given = Some(now);
         let mut differs = false;
-        let listed: BTreeMap<PeId, (Target, PolicyParameter)> =
-            elements.into_iter().map(|(target, policy)| (target.pe, (target, policy))).collect();
+        let mut listed = BTreeSet::new();
+        elements.retain(|(target, _)| listed.insert(target.pe));
+        let policies = PolicyTable::builtin();
         if self.number != number {
             self.remove_unless(|_| false);
             self.number = number;
-            self.policy = PolicyTable::builtin().answering(number).create();
+            self.policy = policies.answering(number).create();
         }
         let before = self.seats.len();
-        self.remove_unless(|pe| listed.contains_key(&pe));
+        self.remove_unless(|pe| listed.contains(&pe));
         differs |= self.seats.len() != before;
-        for (pe, (target, policy)) in listed {
-            if let Some(&seat) = self.seats.get(&pe)
+        let order: Vec<PeId> = elements.iter().map(|(target, _)| target.pe).collect();
+        for (target, policy) in elements {
+            if let Some(&seat) = self.seats.get(&target.pe)
                 && let Some(entry) = entry_mut(&mut self.entries, seat)
             {
                 entry.target = target;
@@ -292,7 +296,20 @@ impl List {
                 differs = true;
             }
         }
+        if number.is_private() && policies.by_number(number).is_none() {
+            self.put_in_order(&order);
+        }
         differs
+    }
+
+    /// Makes those that are not set aside take turns in this order, from its first on.
+    fn put_in_order(&mut self, order: &[PeId]) {
+        self.policy = PolicyTable::builtin().answering(self.number).create();
+        for seat in order.iter().filter_map(|pe| self.seats.get(pe)) {
+            if entry(&self.entries, *seat).is_some_and(|entry| entry.aside_until.is_none()) {
+                self.policy.insert(*seat, &[]);
+            }
+        }
     }
 
     fn insert(&mut self, target: Target, policy: PolicyParameter) {
@@ -379,6 +396,28 @@ mod tests {
         let same = [3, 1, 2].map(|number| element(number, 1)).to_vec();
         assert!(!list.replace(now, ROUND_ROBIN, same), "nothing came or went");
         assert_eq!(picks(&mut list, now, 3), [2, 3, 1]);
+    }
+
+    #[test]
+    fn elements_of_a_policy_that_only_registrars_know_take_turns_in_the_order_of_each_answer() {
+        let now = Instant::now();
+        let own = PolicyNumber(0x9abc_def0);
+        let mut list = List::new([1; 32]);
+        let answer = |numbers: [u32; 3]| numbers.map(|number| element(number, 0)).to_vec();
+        list.replace(now, own, answer([2, 3, 1]));
+        assert_eq!(picks(&mut list, now, 4), [2, 3, 1, 2]);
+        assert!(!list.replace(now, own, answer([1, 3, 2])));
+        assert_eq!(picks(&mut list, now, 2), [1, 3]);
+        list.set_aside(now + SET_ASIDE, PeId(3));
+        list.replace(now, own, answer([3, 2, 1]));
+        assert_eq!(picks(&mut list, now, 3), [2, 1, 2]);
+        list.replace(now, ROUND_ROBIN, answer([3, 2, 1]));
+        list.replace(now, ROUND_ROBIN, answer([1, 2, 3]));
+        assert_eq!(
+            picks(&mut list, now, 3),
+            [3, 2, 1],
+            "known policies have an order of their own"
+        );
     }
 
     #[test]

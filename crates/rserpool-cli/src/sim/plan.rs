@@ -31,6 +31,7 @@ Examples:
 A file; everything but servers has a default:
   policies = [\"least-used\", \"round-robin\", \"half-full\"]
   liars = 1                     # servers, the first ones, that always say they are idle
+  idle_load = 0.02              # what the others say when they are
   proxies = [10]                # beside them: proxies that know nothing of each other
   utilisation = [0.5, 0.7, 0.85]  # what is asked for of all capacity
   users = 100
@@ -93,6 +94,7 @@ fn read(root: &mut Section<'_>) -> Vec<Point> {
     let mut selection = Rules::default();
     root.section("selection", |section| rules(section, &mut selection));
     let liars = root.take("liars", config::count::<u32>).unwrap_or(0) as usize;
+    let idle_load = root.take("idle_load", positive).unwrap_or(0.0);
     let utilisations = root.take_list("utilisation", positive).unwrap_or_else(|| vec![0.8]);
     let users = root.take("users", config::count::<u32>).unwrap_or(100) as usize;
     let seconds = |root: &mut Section<'_>, key, default: f64| {
@@ -142,6 +144,7 @@ fn read(root: &mut Section<'_>) -> Vec<Point> {
                 chooser,
                 rules: selection,
                 liars,
+                idle_load,
                 delay,
                 failures,
                 outages: outages.clone(),

@@ -7,6 +7,7 @@ use rserpool_sim::planner::study::Point;
 use rserpool_sim::planner::sweep::{Estimate, sweep};
 use rserpool_sim::planner::{Figures, InvalidScenario};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -182,10 +183,42 @@ fn draw(path: &Path, played: &[Played], (axis, logarithmic): (&str, bool)) -> Re
         names.iter().map(|name| panel(name, "utilisation", Played::utilisation, true));
     let speed = names.iter().map(|name| panel(name, "handling speed", Played::speed, false));
     // Where every choice works on all that is asked for, only the speed tells them apart.
-    let is_published = played.iter().any(|played| played.point.published.is_some());
-    let panels: Vec<Panel> = utilisation.filter(|_| is_published).chain(speed).collect();
+    let panels: Vec<Panel> = utilisation.filter(tells).chain(speed).collect();
     let cannot =
         |error: String| Failure::failed(format!("cannot draw {}: {error}", path.display()));
-    let text = figure::svg(&panels, names.len().min(2)).map_err(cannot)?;
+    let text = figure::svg(&panels, 2).map_err(cannot)?;
     std::fs::write(path, text).map_err(|error| cannot(error.to_string()))
+}
+
+/// Whether a panel tells its lines apart anywhere, or has published points.
+fn tells(panel: &Panel) -> bool {
+    let mut ends: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
+    for (x, y) in panel.series.iter().flat_map(|series| &series.points) {
+        let (low, high) = ends.entry(x.to_bits()).or_insert((y.mean, y.mean));
+        (*low, *high) = (low.min(y.mean), high.max(y.mean));
+    }
+    let differs = ends.values().any(|(low, high)| high - low > TELLS);
+    differs || panel.series.iter().any(|series| !series.published.is_empty())
+}
+
+/// A difference, as a part of 1, that is worth a panel.
+const TELLS: f64 = 0.05;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panel_is_drawn_if_its_lines_differ_or_something_was_published() {
+        let estimate = |mean| Estimate { mean, within: 0.01 };
+        let series = |low, high| Series {
+            points: vec![(1.0, estimate(low)), (2.0, estimate(high))],
+            ..Series::default()
+        };
+        let panel = |series| Panel { series, ..Panel::default() };
+        assert!(!tells(&panel(vec![series(0.1, 0.9), series(0.1, 0.9)])));
+        assert!(tells(&panel(vec![series(0.1, 0.9), series(0.1, 0.8)])));
+        let published = Series { published: vec![(1.0, 0.1)], ..series(0.1, 0.9) };
+        assert!(tells(&panel(vec![published])));
+    }
 }

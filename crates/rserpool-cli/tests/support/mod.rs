@@ -131,6 +131,14 @@ impl Scope {
         Running::spawn(command)
     }
 
+    /// A proxy for pool `web` that listens at an address.
+    pub(crate) fn proxy(&self, at: &str) -> Running {
+        let flags = ["proxy", "web", "--listen", at, "--registrar", &self.asap];
+        let mut proxy = Running::start(&flags);
+        proxy.log("serving");
+        proxy
+    }
+
     /// A watch on all pools that has seen what there is.
     pub(crate) fn watch(&self) -> Running {
         Running::start(&["watch", "--json", "--interval", "10ms", "--enrp", &self.enrp])

@@ -495,6 +495,7 @@ struct Registrar {
     /// Room and capacity of each server.
     servers: Vec<super::Server>,
     liars: usize,
+    idle_load: f64,
     least: f64,
     /// Whether the policy's words change with the load.
     wants_load: bool,
@@ -518,6 +519,7 @@ impl Registrar {
             pool,
             servers: scenario.servers.clone(),
             liars: scenario.liars,
+            idle_load: scenario.idle_load,
             least,
             wants_load: kind.words.iter().any(|word| word.name == "load"),
             chosen: Vec::new(),
@@ -531,17 +533,19 @@ impl Registrar {
     /// A server registers or re-registers with so many requests.
     fn register(&mut self, now: f64, server: usize, requests: usize) {
         let super::Server { capacity, requests: most } = self.servers[server];
-        let requests = if server < self.liars { 0 } else { requests };
+        let (requests, idle) =
+            if server < self.liars { (0, 0.0) } else { (requests, self.idle_load) };
         // Loads and what one request more adds are parts of all that fits in 32 bits.
-        let part = |count: usize| (count as f64 / most as f64 * f64::from(u32::MAX)) as u32;
+        let one = (1.0 - idle) / most as f64;
+        let part = |share: f64| (share * f64::from(u32::MAX)) as u32;
         let words: Vec<u32> = self
             .kind
             .words
             .iter()
             .map(|word| match word.name {
-                "load" => part(requests),
+                "load" => part(idle + requests as f64 * one),
                 "degradation" if server < self.liars => 0,
-                "degradation" => part(1),
+                "degradation" => part(one),
                 "weight" => ((capacity / self.least).round() as u32).max(1),
                 _ => word.default,
             })

@@ -42,6 +42,8 @@ pub struct Scenario {
     pub rules: Rules,
     /// So many of the servers, the first ones, always say that they are idle.
     pub liars: usize,
+    /// The load that the others say when they serve nobody; 0 to 1.
+    pub idle_load: f64,
     /// One way between any two hosts: a report, a question, its answer, a request.
     pub delay: f64,
     /// Servers that fail again and again.
@@ -184,6 +186,7 @@ impl Scenario {
             chooser,
             rules: Rules::default(),
             liars: 0,
+            idle_load: 0.0,
             delay: 0.0,
             failures: None,
             outages: Vec::new(),
@@ -239,6 +242,9 @@ impl Scenario {
         }
         if self.liars > self.servers.len() {
             return invalid("liars", "more servers than there are");
+        }
+        if !(0.0..=1.0).contains(&self.idle_load) {
+            return invalid("idle_load", "a load is from 0 to 1");
         }
         match self.chooser {
             Chooser::Own(own) if PolicyTable::builtin().with(own.0).is_err() => {
