@@ -1,16 +1,11 @@
 //! One run of a scenario: events in the order of their times.
 
+use super::registrar::Registrar;
 use super::{Chooser, Failures, Figures, InvalidScenario, MOST_WAITING, Scenario, Sizes};
 use crate::rng::Random;
-use rserpool_proto::handlespace::{Handlespace, HandlespaceConfig, Slot};
-use rserpool_proto::id::{PeId, PoolHandle, ServerId};
-use rserpool_proto::policy::{PolicyKind, PolicyParameter, PolicyTable};
-use rserpool_proto::time::Instant;
-use rserpool_proto::wire::pool_element::{ElementExtensions, PoolElement};
-use rserpool_proto::wire::transport::{SctpTransport, Transport, TransportUse};
+use rserpool_proto::policy::PolicyTable;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Plays a scenario; the same seed gives the same figures.
 ///
@@ -109,9 +104,10 @@ enum Event {
         server: usize,
         requests: usize,
     },
+    /// It fails, by itself or in an outage, and is back from that later.
     Fail {
         server: usize,
-        again: bool,
+        cause: Cause,
     },
     /// The registrar knows of it.
     Noticed {
@@ -125,7 +121,16 @@ enum Event {
     },
     Repair {
         server: usize,
+        cause: Cause,
     },
+}
+
+/// Why a server is down; it may be both at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Cause {
+    /// [`Failures`]: it will fail again.
+    Itself,
+    Outage,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -136,7 +141,9 @@ struct User {
 
 #[derive(Clone, Debug, Default)]
 struct Server {
-    down: bool,
+    /// Whether it has failed by itself, and in how many outages it is.
+    failed: bool,
+    outages: u32,
     /// Changes whenever its requests do.
     change: u64,
     /// What each of its requests has been given since it began to exist.
@@ -147,6 +154,12 @@ struct Server {
     requests: BinaryHeap<Reverse<(Moment, usize)>>,
     /// Calculations while it is measured.
     calculated: f64,
+}
+
+impl Server {
+    fn is_down(&self) -> bool {
+        self.failed || self.outages > 0
+    }
 }
 
 #[derive(Default)]
@@ -215,14 +228,15 @@ impl Engine<'_> {
         if let Some(Failures { mtbf, .. }) = self.scenario.failures {
             for server in 0..self.servers.len() {
                 let first = self.exponential(mtbf);
-                self.at(first, Event::Fail { server, again: true });
+                self.at(first, Event::Fail { server, cause: Cause::Itself });
             }
         }
         for outage in &self.scenario.outages {
             for server in self.servers.len() - outage.servers..self.servers.len() {
                 let at = self.scenario.warm_up + outage.at;
-                self.at(at, Event::Fail { server, again: false });
-                self.at(at + outage.lasts, Event::Repair { server });
+                let cause = Cause::Outage;
+                self.at(at, Event::Fail { server, cause });
+                self.at(at + outage.lasts, Event::Repair { server, cause });
             }
         }
     }
@@ -250,7 +264,7 @@ impl Engine<'_> {
                 self.on_finish(server);
             }
             Event::Report { server, requests } => {
-                let (now, down) = (self.now, self.servers[server].down);
+                let (now, down) = (self.now, self.servers[server].is_down());
                 // What a server said before it failed may come late.
                 if let Choice::Registrar(registrar) = &mut self.choice
                     && !down
@@ -258,7 +272,7 @@ impl Engine<'_> {
                     registrar.register(now, server, requests);
                 }
             }
-            Event::Fail { server, again } => self.on_failure(server, again),
+            Event::Fail { server, cause } => self.on_failure(server, cause),
             Event::Noticed { server, change } => {
                 if self.servers[server].change == change {
                     match &mut self.choice {
@@ -272,7 +286,7 @@ impl Engine<'_> {
                 self.count_retry();
                 self.on(Event::Ask { user });
             }
-            Event::Repair { server } => self.on_repair(server),
+            Event::Repair { server, cause } => self.on_repair(server, cause),
             Event::Finish { .. } => {}
         }
     }
@@ -281,7 +295,7 @@ impl Engine<'_> {
         let Some(&(_, size)) = self.users[user].queue.front() else { return };
         self.advance(server);
         let entry = &mut self.servers[server];
-        if entry.down {
+        if entry.is_down() {
             self.after(self.scenario.noticed, Event::Lost { user, server });
             return;
         }
@@ -311,11 +325,15 @@ impl Engine<'_> {
         }
     }
 
-    fn on_failure(&mut self, server: usize, again: bool) {
+    fn on_failure(&mut self, server: usize, cause: Cause) {
         self.advance(server);
         let entry = &mut self.servers[server];
-        if !entry.down {
-            entry.down = true;
+        let was_down = entry.is_down();
+        match cause {
+            Cause::Itself => entry.failed = true,
+            Cause::Outage => entry.outages += 1,
+        }
+        if !was_down {
             entry.change += 1;
             let (change, noticed) = (entry.change, self.scenario.noticed);
             let requests = std::mem::take(&mut self.servers[server].requests);
@@ -324,26 +342,33 @@ impl Engine<'_> {
                 self.after(noticed, Event::Lost { user, server });
             }
         }
-        if again && let Some(Failures { mttr, .. }) = self.scenario.failures {
+        if cause == Cause::Itself
+            && let Some(Failures { mttr, .. }) = self.scenario.failures
+        {
             let back = self.exponential(mttr);
-            self.after(back, Event::Repair { server });
+            self.after(back, Event::Repair { server, cause });
         }
     }
 
-    fn on_repair(&mut self, server: usize) {
+    fn on_repair(&mut self, server: usize, cause: Cause) {
         self.advance(server);
         let entry = &mut self.servers[server];
-        if entry.down {
-            entry.down = false;
+        match cause {
+            Cause::Itself => entry.failed = false,
+            Cause::Outage => entry.outages -= 1,
+        }
+        if !entry.is_down() {
             entry.change += 1;
             if let Choice::Proxies { up, .. } = &mut self.choice {
                 up[server] = true;
             }
             self.hop(Event::Report { server, requests: 0 });
         }
-        if let Some(Failures { mtbf, .. }) = self.scenario.failures {
+        if cause == Cause::Itself
+            && let Some(Failures { mtbf, .. }) = self.scenario.failures
+        {
             let next = self.exponential(mtbf);
-            self.after(next, Event::Fail { server, again: true });
+            self.after(next, Event::Fail { server, cause });
         }
     }
 
@@ -487,98 +512,34 @@ impl Engine<'_> {
     }
 }
 
-/// The registrar: a real handlespace with one pool.
-struct Registrar {
-    space: Handlespace,
-    kind: PolicyKind,
-    pool: PoolHandle,
-    /// Room and capacity of each server.
-    servers: Vec<super::Server>,
-    liars: usize,
-    idle_load: f64,
-    least: f64,
-    /// Whether the policy's words change with the load.
-    wants_load: bool,
-    chosen: Vec<Slot>,
-}
+#[cfg(test)]
+mod tests {
+    use super::super::Outage;
+    use super::*;
 
-impl Registrar {
-    fn new(kind: PolicyKind, scenario: &Scenario, seed: u64) -> Self {
-        let policies = PolicyTable::builtin();
-        let config = HandlespaceConfig {
-            policies: policies.clone().with(kind).unwrap_or(policies),
-            rules: scenario.rules,
-            ..HandlespaceConfig::default()
-        };
-        let space = Handlespace::new(config, Random::new(seed, &[2]).seed());
-        let pool = PoolHandle::new("plan").expect("1 to 255 bytes");
-        let least = scenario.servers.iter().map(|server| server.capacity).fold(f64::MAX, f64::min);
-        let mut registrar = Self {
-            space,
-            kind,
-            pool,
-            servers: scenario.servers.clone(),
-            liars: scenario.liars,
-            idle_load: scenario.idle_load,
-            least,
-            wants_load: kind.words.iter().any(|word| word.name == "load"),
-            chosen: Vec::new(),
-        };
-        for server in 0..scenario.servers.len() {
-            registrar.register(0.0, server, 0);
-        }
-        registrar
+    fn scenario() -> Scenario {
+        let mut scenario = Scenario::published(Chooser::Policy("least-used"), 2, 1.0);
+        (scenario.warm_up, scenario.measured) = (10.0, 1000.0);
+        scenario
     }
 
-    /// A server registers or re-registers with so many requests.
-    fn register(&mut self, now: f64, server: usize, requests: usize) {
-        let super::Server { capacity, requests: most } = self.servers[server];
-        let (requests, idle) =
-            if server < self.liars { (0, 0.0) } else { (requests, self.idle_load) };
-        // Loads and what one request more adds are parts of all that fits in 32 bits.
-        let one = (1.0 - idle) / most as f64;
-        let part = |share: f64| (share * f64::from(u32::MAX)) as u32;
-        let words: Vec<u32> = self
-            .kind
-            .words
-            .iter()
-            .map(|word| match word.name {
-                "load" => part(idle + requests as f64 * one),
-                "degradation" if server < self.liars => 0,
-                "degradation" => part(one),
-                "weight" => ((capacity / self.least).round() as u32).max(1),
-                _ => word.default,
-            })
-            .collect();
-        let address = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0001 + server as u32));
-        let element = PoolElement {
-            id: PeId(server as u32 + 1),
-            home: ServerId(1),
-            life: -1,
-            user_transport: Transport::Tcp(SocketAddr::new(address, 80)),
-            policy: PolicyParameter::new(self.kind.number, &words),
-            asap_transport: Some(SctpTransport {
-                port: 3863,
-                transport_use: TransportUse::DataOnly,
-                addresses: address.into(),
-            }),
-            extensions: ElementExtensions::default(),
-        };
-        let registered = self.space.register(moment(now), &self.pool, element, None);
-        debug_assert!(registered.is_ok(), "{registered:?}");
+    #[test]
+    fn an_outage_lasts_as_long_as_it_does_however_often_its_servers_fail_by_themselves() {
+        let mut scenario = scenario();
+        scenario.failures = Some(Failures { mtbf: 5.0, mttr: 0.1 });
+        scenario.outages = vec![Outage { at: 100.0, servers: 10, lasts: 900.0 }];
+        let used = run(&scenario, 1).unwrap().utilisation;
+        assert!(used < 0.1, "{used} of a time of which nine tenths were an outage");
     }
 
-    fn remove(&mut self, now: f64, server: usize) {
-        self.space.remove(moment(now), self.pool.as_bytes(), PeId(server as u32 + 1));
+    #[test]
+    fn servers_fail_as_often_after_an_outage_as_before_it() {
+        let mut scenario = scenario();
+        scenario.failures = Some(Failures { mtbf: 20.0, mttr: 0.1 });
+        let before = run(&scenario, 1).unwrap();
+        scenario.outages = vec![Outage { at: 0.0, servers: 10, lasts: 0.1 }; 20];
+        let after = run(&scenario, 1).unwrap();
+        let (before, after) = (before.retried as f64, after.retried as f64);
+        assert!((before - after).abs() < 0.2 * before, "{before} {after}");
     }
-
-    fn choose(&mut self, now: f64) -> Option<usize> {
-        self.space.resolve(moment(now), self.pool.as_bytes(), 1, &mut self.chosen)?;
-        let element = self.space.element_at(*self.chosen.first()?)?;
-        Some(element.id().0 as usize - 1)
-    }
-}
-
-fn moment(seconds: f64) -> Instant {
-    Instant::from_micros(1 + (seconds * 1e6) as u64)
 }

@@ -15,6 +15,7 @@
 mod engine;
 pub mod figure;
 pub mod published;
+mod registrar;
 pub mod study;
 pub mod sweep;
 
