@@ -187,7 +187,10 @@ const PROXIES: [usize; 7] = [1, 2, 5, 10, 20, 50, 100];
 
 fn proxies() -> Vec<Point> {
     let mut points = Vec::new();
-    for seconds in [0.01, 0.1, 1.0, 10.0] {
+    // A local network, and one between near cities.
+    let panels = [0.001, 0.005].map(|delay| [0.01, 0.1, 1.0, 10.0].map(|seconds| (delay, seconds)));
+    for (delay, seconds) in panels.concat() {
+        let panel = format!("{}, delays of {} ms", panel(seconds), 1000.0 * delay);
         for count in PROXIES {
             let scenarios = [
                 ("two choices at each proxy", Chooser::Proxies(count)),
@@ -196,9 +199,8 @@ fn proxies() -> Vec<Point> {
             ];
             for (series, chooser) in scenarios {
                 let mut scenario = base("least-used", seconds);
-                // A local network.
-                (scenario.chooser, scenario.delay) = (chooser, 0.001);
-                points.push(point(panel(seconds), series, count as f64, scenario));
+                (scenario.chooser, scenario.delay) = (chooser, delay);
+                points.push(point(panel.clone(), series, count as f64, scenario));
             }
         }
     }
