@@ -64,8 +64,14 @@ fn main() {
     let before = calibrate();
     let mut rows = Vec::new();
     let builtin = PolicyTable::builtin();
-    let guarded = PolicyKind { name: "least-used guarded", ..*by_name(&builtin, "least-used") };
-    for kind in builtin.iter().chain([&guarded, &BY_KEY]) {
+    let guarded = [
+        PolicyKind { name: "least-used guarded", ..*by_name(&builtin, "least-used") },
+        PolicyKind {
+            name: "least-used-degradation guarded",
+            ..*by_name(&builtin, "least-used-degradation")
+        },
+    ];
+    for kind in builtin.iter().chain(&guarded).chain([&BY_KEY]) {
         if only.as_ref().is_some_and(|name| name != kind.name) {
             continue;
         }
