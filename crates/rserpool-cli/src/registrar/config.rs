@@ -23,7 +23,7 @@
 //! slow_start = true                  # new elements get their share little by little
 //! increment = 1                      # elements of an answer that count as selected; or "rfc"
 //!
-//! [pool."web".selection]             # begins with the values of [selection]
+//! [pool."web".selection]             # begins with those of [selection], or of the pool's preset "rfc"
 //! share_cap = "off"
 //!
 //! [limits]
@@ -207,11 +207,12 @@ fn machine(section: &mut Section<'_>, machine: &mut RegistrarConfig, preset: Opt
         for name in pools.keys() {
             let handle = PoolHandle::new(&name);
             pools.section(&name, |pool| {
-                let mut of_pool = of_all.clone();
+                let (mut of_pool, mut own_rules) = (of_all.clone(), space.rules);
                 pool.section("timers", |section| {
-                    timers(section, &mut of_pool, None);
+                    if timers(section, &mut of_pool, None) == Some(Preset::Rfc) {
+                        own_rules = Rules::preset(Preset::Rfc);
+                    }
                 });
-                let mut own_rules = space.rules;
                 pool.section("selection", |section| rules(section, &mut own_rules));
                 match handle {
                     Ok(handle) => {
@@ -362,6 +363,8 @@ mod tests {
         assert_eq!((web.share_cap, web.slow_start), (NonZeroU32::new(7), false));
         let other = space.rules_of(&PoolHandle::new("other").unwrap());
         assert_eq!((other.share_cap, other.slow_start), (NonZeroU32::new(7), true));
+        let space = rules("[selection]\nincrement = 3\n[pool.web.timers]\npreset = 'rfc'\n");
+        assert_eq!(*space.rules_of(&PoolHandle::new("web").unwrap()), Rules::default());
         let wrong = problems("[selection]\nshare_cap = 0\nslow_start = 1\nincrement = 'few'\n");
         assert_eq!(wrong.len(), 3, "{wrong:?}");
     }
