@@ -154,7 +154,9 @@ impl Registrar {
         let other = released.contested_by.filter(|other| self.peers.contains_key(other));
         if let Some(other) = other {
             // It is there, as that registrar has said; with what values, its table says.
-            self.handlespace.relabel(slot, other);
+            if let Some(change) = self.handlespace.relabel(slot, other) {
+                self.note_removal(change, reason);
+            }
             self.audit(now, other);
         } else if let Some(change) = self.handlespace.remove_at(now, slot) {
             self.announce_removal(change, reason);
@@ -164,6 +166,10 @@ impl Registrar {
 
     pub(super) fn announce_removal(&mut self, change: Change, reason: RemovalReason) {
         self.announce(&change);
+        self.note_removal(change, reason);
+    }
+
+    fn note_removal(&mut self, change: Change, reason: RemovalReason) {
         self.counters.removals += 1;
         self.emit(Event::ElementRemoved { handle: change.handle, id: change.id, reason });
     }

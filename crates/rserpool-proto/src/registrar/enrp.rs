@@ -311,7 +311,10 @@ impl Registrar {
         if let Some(stamp) = stamp
             && let Some(slot) = self.unmoved(handle, element.id, stamp)
         {
-            self.claim_back(now, sender, slot, stamp);
+            match self.may_claim_back(now, slot) {
+                true => self.claim_back(now, sender, slot, stamp),
+                false => self.call_back(now, slot, sender),
+            }
             return false;
         }
         if stamp.is_none() && self.is_contested(now, sender, handle, element.id) {
@@ -380,7 +383,9 @@ impl Registrar {
 
     /// An element that another registrar says is its own has answered us.
     pub(super) fn on_contest_won(&mut self, now: Instant, slot: Slot, from: ServerId) {
-        if let Some(stamp) = self.handlespace.element_at(slot).and_then(|known| known.stamp()) {
+        if let Some(stamp) = self.handlespace.element_at(slot).and_then(|known| known.stamp())
+            && self.may_claim_back(now, slot)
+        {
             self.claim_back(now, from, slot, stamp);
         }
     }

@@ -651,7 +651,7 @@ impl Peer {
     }
 }
 
-/// How often something may happen: as if each time took its share of a second.
+/// How often something may happen: as if each time took its share.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
     taken_until: Option<Instant>,
@@ -660,7 +660,11 @@ pub(super) struct Pace {
 impl Pace {
     /// Whether it may happen now, `rate` times a second and `burst` times at once; counts it if so.
     pub(super) fn allows(&mut self, now: Instant, rate: u32, burst: u32) -> bool {
-        let share = Duration::from_secs(1) / rate.max(1);
+        self.allows_every(now, Duration::from_secs(1) / rate.max(1), burst)
+    }
+
+    /// The same, once in each `share`.
+    pub(super) fn allows_every(&mut self, now: Instant, share: Duration, burst: u32) -> bool {
         let taken_until = self.taken_until.map_or(now, |until| until.max(now));
         let allowed = taken_until.saturating_since(now) < share * burst.max(1);
         if allowed {

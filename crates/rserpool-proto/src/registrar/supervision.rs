@@ -7,6 +7,7 @@
 //! ```
 
 use super::asap::Claimant;
+use super::peers::Pace;
 use super::silence::Silent;
 use super::{Event, Ignored, Registrar, RemovalReason, Timer};
 use crate::handlespace::Slot;
@@ -32,6 +33,10 @@ pub(super) struct Supervision {
     pub(super) awaited_from: Option<ServerId>,
     /// Who says that it is its own, until it has answered us.
     contested_by: Option<ServerId>,
+    /// It is called home again, as others say too often that they have it.
+    called_back: bool,
+    /// How often it was claimed back from others.
+    claimed_back: Pace,
     pub(super) last_heard: Instant,
     /// When the keep-alive was sent that has not been answered yet.
     pub(super) asked: Option<Instant>,
@@ -75,6 +80,9 @@ pub(super) enum Claim {
 /// refused at once, out of order.
 const MAX_CLAIMS: usize = 16;
 
+/// How often an element is claimed back from others before it is asked.
+const CLAIMS_AT_ONCE: u32 = 4;
+
 /// Users that must report an element within [`REPORT_WINDOW`] for it to be ranked last.
 const REPORTERS: usize = 3;
 const REPORT_WINDOW: Duration = Duration::from_secs(10);
@@ -102,6 +110,25 @@ impl Registrar {
         let shown = |known: &Supervision| known.holder.is_some() && known.awaited_from.is_none();
         let is_given = self.is_leaving() || self.is_offered(slot);
         self.supervised.get(&slot).is_some_and(shown) && !is_given
+    }
+
+    /// Whether others are told that an element is here that they say they have. If two tell each
+    /// other so all the time they both hold it: then each calls it, and it says to whom it has come.
+    pub(super) fn may_claim_back(&mut self, now: Instant, slot: Slot) -> bool {
+        let pause = self.config.timers.max_time_last_heard;
+        let supervision = self.supervised.get_mut(&slot);
+        supervision.is_some_and(|known| known.claimed_back.allows_every(now, pause, CLAIMS_AT_ONCE))
+    }
+
+    /// Calls an element home that others say too often that they have.
+    pub(super) fn call_back(&mut self, now: Instant, slot: Slot, from: ServerId) {
+        if let Some(supervision) = self.supervised.get_mut(&slot)
+            && supervision.contested_by.is_none()
+        {
+            supervision.called_back = true;
+            supervision.asked = None;
+            self.contest(now, slot, from);
+        }
     }
 
     /// Asks an element that another registrar says is its own.
@@ -268,6 +295,7 @@ impl Registrar {
         }
         let claims = mem::take(&mut supervision.claims);
         let contested_by = supervision.contested_by.take();
+        supervision.called_back = false;
         let cleared = supervision.standing.answered();
         self.be_patient(slot, Duration::ZERO);
         self.timers.cancel(Timer::KeepAliveTimeout(slot));
@@ -431,7 +459,7 @@ impl Registrar {
             holder = *first;
         }
         supervision.asked = Some(now);
-        let home = supervision.awaited_from.is_some();
+        let home = supervision.awaited_from.is_some() || supervision.called_back;
         self.timers.cancel(Timer::KeepAlive(slot));
         self.timers.set(Timer::KeepAliveTimeout(slot), now + timeout);
         self.counters.keep_alives += 1;
@@ -501,6 +529,8 @@ impl Supervision {
             holder,
             awaited_from: None,
             contested_by: None,
+            called_back: false,
+            claimed_back: Pace::default(),
             last_heard: now,
             asked: None,
             silent: None,
