@@ -108,7 +108,8 @@ pub struct RegistrarTimers {
     ///
     /// 10 000 in all presets: about a tenth of what one core can send.
     pub keep_alive_budget: u32,
-    /// Most elements per second that are told to come to a new home after a takeover.
+    /// Most elements per second that are told to come to a new home after a takeover, and that are let
+    /// in when they come from another registrar by themselves.
     ///
     /// 1 000 in all presets: each of them registers anew at once.
     pub rehome_rate: u32,

@@ -12,8 +12,8 @@ use crate::world::{Violation, World, address, locator_at};
 use rserpool_proto::endpoint::pool_element::PoolElementConfig;
 use rserpool_proto::id::{PoolHandle, ServerId};
 use rserpool_proto::machine::TransportKind;
-use rserpool_proto::registrar::RegistrarConfig;
-use rserpool_proto::timers::RegistrarTimers;
+use rserpool_proto::registrar::{Registrar, RegistrarConfig};
+use rserpool_proto::timers::{ElementTimers, RegistrarTimers};
 use rserpool_proto::wire::transport::Transport;
 use rserpool_proto::wire::{PORT_ASAP, PORT_ENRP};
 use std::net::SocketAddr;
@@ -29,6 +29,8 @@ pub struct Storm {
     pub transport: TransportKind,
     /// Of all registrars.
     pub timers: RegistrarTimers,
+    /// Of all elements.
+    pub element_timers: ElementTimers,
     /// The host dies, so that no connection is closed; otherwise the process does.
     pub silent: bool,
 }
@@ -44,6 +46,8 @@ pub struct Survivor {
     pub peak: f64,
     /// Seconds after the death from which on no second is busier than `after` by [`STEADY`].
     pub steady_again: f64,
+    /// Registrations accepted in the second with most of them.
+    pub registrations: f64,
     /// Elements it knows in the end.
     pub elements: usize,
 }
@@ -84,12 +88,15 @@ impl Storm {
             };
             self.start(&mut world, Setup::Registrar(config));
         }
-        world.run_until(REST)?;
+        // Of those that start together all but one hear of it by its next presence.
+        let heartbeat = u64::try_from(self.timers.peer_heartbeat.as_micros()).unwrap_or(u64::MAX);
+        world.run_until(REST.max(2 * heartbeat))?;
         let handle = PoolHandle::new("storm").unwrap_or_else(|_| unreachable!("it is short"));
         for _ in 0..self.elements {
             let user = Transport::Tcp(SocketAddr::new(address(world.nodes.len(), 0), 80));
             let places = registrars.iter().map(|node| locator_at(*node, self.transport, PORT_ASAP));
-            let config = PoolElementConfig::new(handle.clone(), user, places.collect());
+            let mut config = PoolElementConfig::new(handle.clone(), user, places.collect());
+            config.timers = self.element_timers.clone();
             self.start(&mut world, Setup::Element(config));
             world.run_until(world.now + APART)?;
         }
@@ -97,22 +104,27 @@ impl Storm {
 
         let survivors = &registrars[1..];
         let mut counts: Vec<Vec<u64>> = vec![Vec::new(); survivors.len()];
+        let mut registered = counts.clone();
         for look in 0..BEFORE + AFTER {
             if look == BEFORE {
                 world.crash(0, if self.silent { Power::HostDown } else { Power::ProcessDown });
                 world.probe_later();
             }
-            for (counts, node) in counts.iter_mut().zip(survivors) {
-                counts.push(world.nodes[*node].messages);
+            for (index, node) in survivors.iter().enumerate() {
+                counts[index].push(world.nodes[*node].messages);
+                registered[index].push(
+                    machine(&world, *node)
+                        .map_or(0, |registrar| registrar.counters().registrations),
+                );
             }
             world.run_until(world.now + LOOK)?;
         }
-        let known = |node: NodeId| match &world.nodes[node].machine {
-            crate::node::Machine::Registrar(machine) => machine.handlespace().element_count(),
-            _ => 0,
+        let survivor = |(index, node): (usize, &NodeId)| {
+            let known =
+                machine(&world, *node).map_or(0, |known| known.handlespace().element_count());
+            survivor(&counts[index], &registered[index], known)
         };
-        let survivor = |(counts, node): (&Vec<u64>, &NodeId)| survivor(counts, known(*node));
-        Ok(counts.iter().zip(survivors).map(survivor).collect())
+        Ok(survivors.iter().enumerate().map(survivor).collect())
     }
 
     fn start(&self, world: &mut World, setup: Setup) {
@@ -123,10 +135,21 @@ impl Storm {
     }
 }
 
-fn survivor(counts: &[u64], elements: usize) -> Survivor {
+fn machine(world: &World, node: NodeId) -> Option<&Registrar> {
+    match &world.nodes[node].machine {
+        crate::node::Machine::Registrar(machine) => Some(machine),
+        _ => None,
+    }
+}
+
+fn survivor(counts: &[u64], registered: &[u64], elements: usize) -> Survivor {
     // Of the second that ends with each look.
-    let rates: Vec<f64> =
-        counts.windows(SECOND + 1).map(|window| (window[SECOND] - window[0]) as f64).collect();
+    let rates = |counts: &[u64]| -> Vec<f64> {
+        counts.windows(SECOND + 1).map(|window| (window[SECOND] - window[0]) as f64).collect()
+    };
+    let highest = |rates: &[f64]| rates.iter().copied().fold(0.0, f64::max);
+    let registrations = highest(&rates(registered));
+    let rates = rates(counts);
     let mean = |rates: &[f64]| rates.iter().sum::<f64>() / rates.len().max(1) as f64;
     let (calm, rest) = rates.split_at(BEFORE - SECOND);
     let after = mean(&rest[rest.len() - LAST..]);
@@ -134,7 +157,8 @@ fn survivor(counts: &[u64], elements: usize) -> Survivor {
     Survivor {
         before: mean(calm),
         after,
-        peak: rest.iter().copied().fold(0.0, f64::max),
+        peak: highest(rest),
+        registrations,
         steady_again: busy.map_or(0.0, |look| (look + 1) as f64 / SECOND as f64),
         elements,
     }

@@ -62,17 +62,33 @@ impl Registrar {
         let Some(association) = self.associations.get(&assoc) else {
             return;
         };
+        let action = Action::Register { handle: &handle, id: element.id };
+        if !self.config.authority.permits(&association.identity, &action) {
+            let cause = ErrorCause::SecurityConsiderations;
+            return self.refuse_registration(assoc, handle, element.id, cause);
+        }
+        if !self.must_wait(now, assoc, &handle, &element) {
+            self.let_in(now, assoc, handle, element);
+        }
+    }
+
+    /// A registration does not have to wait, or not any more.
+    pub(super) fn let_in(
+        &mut self,
+        now: Instant,
+        assoc: AssociationId,
+        handle: PoolHandle,
+        element: Box<PoolElement>,
+    ) {
+        let Some(association) = self.associations.get(&assoc) else {
+            return;
+        };
         if self.is_leaving() && !self.holds(assoc, &handle, element.id) {
             // It finds another registrar sooner than if it were refused.
             if association.elements.is_empty() {
                 return self.disconnect(now, assoc);
             }
             let cause = ErrorCause::LackOfResources;
-            return self.refuse_registration(assoc, handle, element.id, cause);
-        }
-        let action = Action::Register { handle: &handle, id: element.id };
-        if !self.config.authority.permits(&association.identity, &action) {
-            let cause = ErrorCause::SecurityConsiderations;
             return self.refuse_registration(assoc, handle, element.id, cause);
         }
         // Whose it is: only the association that holds an element speaks for it.
@@ -200,6 +216,7 @@ impl Registrar {
         id: PeId,
         stamp: Option<Stamp>,
     ) {
+        self.wait_no_longer(assoc, &handle, id);
         let Some(association) = self.associations.get(&assoc) else {
             return;
         };

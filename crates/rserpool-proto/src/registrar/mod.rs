@@ -11,6 +11,9 @@
 //!   reader ---- HANDLE_TABLE_REQUEST -> enrp -> pieces of the handlespace
 //! ```
 
+mod admission;
+#[cfg(test)]
+mod admission_tests;
 mod announce;
 mod asap;
 mod association;
@@ -54,6 +57,7 @@ use crate::timer::TimerQueue;
 use crate::wire::capability::Capabilities;
 use crate::wire::operation_error::ErrorCause;
 use crate::wire::{self, PPID_ASAP, PPID_ENRP, TooLong};
+use admission::Admission;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use association::Association;
@@ -93,6 +97,7 @@ pub struct Registrar {
     takeovers: BTreeMap<ServerId, Takeover>,
     /// Elements taken over that have not been called home yet.
     rehoming: VecDeque<Slot>,
+    admission: Admission,
     /// Attempts to reach elements.
     calls: BTreeMap<AttemptId, Call>,
     /// Other registrars that announce themselves, and when they did last; some of them.
@@ -117,6 +122,8 @@ enum Timer {
     Awaited(Slot),
     /// When to call the next elements taken over.
     Rehome,
+    /// When to let in the next elements that have come.
+    Admit,
     /// When to offer the next silent elements to peers.
     Silence,
     /// When to hand over or send away the next ones.
@@ -192,6 +199,7 @@ impl Registrar {
             next_attempt: 0,
             takeovers: BTreeMap::new(),
             rehoming: VecDeque::new(),
+            admission: Admission::default(),
             calls: BTreeMap::new(),
             heard: BTreeMap::new(),
             dials: Dials::new(now),
@@ -244,6 +252,7 @@ impl Registrar {
             + self.takeovers.len()
             + self.rehoming.len()
             + self.calls.len()
+            + self.admission.len()
     }
 
     /// How often things have happened since the start.
@@ -309,6 +318,7 @@ impl Registrar {
                 Timer::KeepAliveTimeout(slot) => self.on_keep_alive_timeout(now, slot),
                 Timer::Awaited(slot) => self.on_awaited(now, slot),
                 Timer::Rehome => self.on_rehome(now),
+                Timer::Admit => self.on_admit(now),
                 Timer::Silence => self.on_silence(now),
                 Timer::Drain => self.on_drain(now),
                 Timer::Idle(assoc) => self.on_idle(now, assoc),
