@@ -296,6 +296,12 @@ times() {
   echo "${lines:-0}"
 }
 
+# said NAME PATTERN: when our program wrote the first line with the pattern, in microseconds since 1970.
+said() {
+  local line
+  line=$(grep -aE -m1 -- "$2" "$LAB_OUT/$1.log") && date -d "${line%% *}" +%s%6N
+}
+
 # ---------------------------------------------------------------- beginning and end
 
 # distrust NODE: what it sends is meant to be wrong, and its packets need not make sense.
