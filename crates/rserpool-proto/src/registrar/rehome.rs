@@ -52,17 +52,8 @@ impl Registrar {
         }
         let grace = self.config.timers.rehome_grace;
         self.timers.set(Timer::Awaited(slot), now + grace);
-        let Some(element) = self.handlespace.element_at(slot) else {
+        let Some(to) = self.listens_at(slot) else {
             return;
-        };
-        // Over TCP an element is never dialled: it finds another registrar by itself.
-        let (None, Some(asap)) = (element.asap_over_tcp(), element.asap_transport()) else {
-            return;
-        };
-        let to = Locator {
-            transport: TransportKind::Sctp,
-            addresses: asap.addresses.clone(),
-            port: asap.port,
         };
         let connected = self.associations.iter().find(|(_, known)| known.remote.meets(&to));
         if let Some(assoc) = connected.map(|(assoc, _)| *assoc) {
@@ -79,6 +70,31 @@ impl Registrar {
         self.outputs.push_back(Output::Connect { attempt, channel: Channel::Asap, to });
     }
 
+    /// Where an element can be called. Over TCP it is never dialled: it finds another registrar by
+    /// itself.
+    fn listens_at(&self, slot: Slot) -> Option<Locator> {
+        let element = self.handlespace.element_at(slot)?;
+        let (None, Some(asap)) = (element.asap_over_tcp(), element.asap_transport()) else {
+            return None;
+        };
+        let (addresses, port) = (asap.addresses.clone(), asap.port);
+        Some(Locator { transport: TransportKind::Sctp, addresses, port })
+    }
+
+    /// The elements that a call was for: those that are still waited for there. A slot may belong to
+    /// another element by now.
+    fn end_call(&mut self, attempt: AttemptId) -> Vec<Slot> {
+        let Some(Call { to, mut slots }) = self.calls.remove(&attempt) else {
+            return Vec::new();
+        };
+        let is_meant = |slot: &Slot| {
+            self.awaited(*slot).is_some()
+                && self.listens_at(*slot).is_some_and(|listens| listens.meets(&to))
+        };
+        slots.retain(is_meant);
+        slots
+    }
+
     /// An association to elements that were taken over is up.
     pub(super) fn on_call_connected(
         &mut self,
@@ -86,10 +102,8 @@ impl Registrar {
         assoc: AssociationId,
         attempt: AttemptId,
     ) {
-        for slot in self.calls.remove(&attempt).map_or(Vec::new(), |call| call.slots) {
-            if self.awaited(slot).is_some() {
-                self.ask_home(now, slot, assoc);
-            }
+        for slot in self.end_call(attempt) {
+            self.ask_home(now, slot, assoc);
         }
     }
 
@@ -97,8 +111,8 @@ impl Registrar {
     /// registrar; otherwise they may be on their way, and a call that crosses theirs fails: they are
     /// awaited.
     pub(super) fn on_call_failed(&mut self, now: Instant, attempt: AttemptId, reason: CloseReason) {
-        for slot in self.calls.remove(&attempt).map_or(Vec::new(), |call| call.slots) {
-            if self.awaited(slot).is_some() && reason == CloseReason::Refused {
+        for slot in self.end_call(attempt) {
+            if reason == CloseReason::Refused {
                 self.remove_element(now, slot, RemovalReason::Unreachable);
             }
         }
