@@ -20,6 +20,12 @@ is "a pool that is not there ends it with code" 1 $?
 holds "and words" grep -q 'Nothing' "$LAB_OUT/nothing.txt"
 start proxy p "$RSERPOOL" proxy Lines --registrar sctp://10.0.0.11:3863 --listen 0.0.0.0:8000
 need within 5 "the proxy serves" told proxy serving
+say "our tools show it"
+is "rserpool registrars shows it" "serving 3 true" \
+  "$(on u "$RSERPOOL" registrars --enrp sctp://10.0.0.11:9901 --json | jq -r '.[] | "\(.state) \(.elements) \(.in_sync)"')"
+# Their life was right from the first registration on, and stayed as it was.
+is "rserpool dump shows its elements" "0x00000021 30,0x00000022 30,0x00000023 30" \
+  "$(on u "$RSERPOOL" dump --peer sctp://10.0.0.11:9901 --json | jq -r '.pools[].elements[] | "\(.id) \(.life)"' | sort | paste -sd,)"
 lab client u talk 10.0.0.31:8000 --every 20 --patience 5000
 within 5 "a client is answered" told client ' ok$' 20
 pause 6

@@ -34,7 +34,8 @@ pub struct Answer {
     pub round_trip: Duration,
 }
 
-/// Asks the registrar with this ENRP address, and waits for so long at most.
+/// Asks the registrar with this ENRP address, and waits for so long at most. One that speaks the RFC alone
+/// answers no reader: it is asked by a registrar of a moment.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
@@ -60,25 +61,32 @@ pub async fn ask(at: &Locator, wait: Duration) -> Result<Answer, TableError> {
             capabilities: Some(Capabilities(0)),
         };
         reader.send(ServerId::NONE, question).await?;
+        let mut from = ServerId::NONE;
         let mut answer = loop {
             let message = reader.message().await?;
-            if let Body::Presence { checksum, digest, .. } = message.body {
-                break Answer {
-                    server: message.sender,
-                    is_serving: false,
-                    checksum,
-                    digest,
-                    peers: Vec::new(),
-                    round_trip: asked.elapsed(),
-                };
+            match message.body {
+                Body::Presence { checksum, digest, .. } => {
+                    break Answer {
+                        server: message.sender,
+                        is_serving: false,
+                        checksum,
+                        digest,
+                        peers: Vec::new(),
+                        round_trip: asked.elapsed(),
+                    };
+                }
+                // It takes nothing from registrar 0.
+                Body::Error { .. } if from.is_none() => from = reader.greet().await?,
+                _ => {}
             }
         };
-        reader.send(ServerId::NONE, Body::ListRequest).await?;
+        reader.send(from, Body::ListRequest).await?;
         loop {
             if let Body::ListResponse { rejected, servers } = reader.message().await?.body {
                 answer.is_serving = !rejected;
                 let known = servers.iter().filter_map(|s| Some((s.id, locator(&s.transport)?)));
-                answer.peers = known.collect();
+                // This one may be on the list itself.
+                answer.peers = known.filter(|(server, _)| *server != from).collect();
                 return Ok(answer);
             }
         }

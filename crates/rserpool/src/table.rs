@@ -17,6 +17,9 @@ use crate::proto::wire::capability::Capabilities;
 use crate::proto::wire::enrp::{Body, Message, PoolEntry};
 use crate::proto::wire::framer::frame_len;
 use crate::proto::wire::operation_error::ErrorCause;
+use crate::proto::wire::server_information::ServerInformation;
+use crate::proto::wire::transport::{Addresses, SctpTransport, Transport, TransportUse};
+use crate::seed::seed;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -43,7 +46,8 @@ pub struct Options {
     /// RFC 5353 §4.2).
     pub timeout: Duration,
     /// Whether to ask for what the RFCs do not have, such as stamps; lives come in seconds then, in
-    /// milliseconds otherwise. Defaults to no: rsplib refuses a request that holds more.
+    /// milliseconds otherwise. Defaults to no. A registrar that says that it does not understand that,
+    /// such as rsplib's, is asked again without, and as somebody that it can answer.
     pub extensions: bool,
     /// As whom to ask. Defaults to [`ServerId::NONE`], a reader, which a registrar answers on its
     /// own host only; any other is a registrar for a while.
@@ -150,29 +154,26 @@ pub async fn read(at: &Locator) -> Result<Table, TableError> {
 /// # Errors
 /// [`TableError`]; nothing of a table that was not read to its end is returned.
 pub async fn read_with(at: &Locator, options: Options) -> Result<Table, TableError> {
-    let timed_out = |_| TableError::TimedOut { address: at.clone(), after: options.timeout };
+    match Reader::connect(at, options.timeout).await?.table(options).await {
+        Err(TableError::Rejected { errors, .. }) if options.extensions && !errors.is_empty() => {
+            read_stranger(at, options).await
+        }
+        read => read,
+    }
+}
+
+/// Reads what a registrar that speaks the RFC alone knows; lives in seconds as well.
+async fn read_stranger(at: &Locator, options: Options) -> Result<Table, TableError> {
     let mut reader = Reader::connect(at, options.timeout).await?;
-    let mut table = Table { server: ServerId::NONE, pools: Vec::new() };
-    let mut elements = 0;
-    loop {
-        let piece = reader.piece(&options);
-        let (server, piece, more) = timeout(options.timeout, piece).await.map_err(timed_out)??;
-        table.server = server;
-        for entry in piece {
-            elements += entry.elements.len();
-            match table.pools.last_mut() {
-                // A pool that is cut between two pieces.
-                Some(last) if last.handle == entry.handle => last.elements.extend(entry.elements),
-                _ => table.pools.push(entry),
-            }
-        }
-        if elements > options.max_elements {
-            return Err(TableError::TooLong { address: at.clone(), limit: options.max_elements });
-        }
-        if !more {
-            return Ok(table);
+    let from = reader.greet().await?;
+    let options = Options { extensions: false, reader: from, ..options };
+    let mut table = reader.table(options).await?;
+    for element in table.pools.iter_mut().flat_map(|pool| &mut pool.elements) {
+        if element.life > 0 {
+            element.life = (element.life - 1) / 1_000 + 1;
         }
     }
+    Ok(table)
 }
 
 pub(crate) struct Reader<'a> {
@@ -188,6 +189,53 @@ impl<'a> Reader<'a> {
             .map_err(|_| TableError::TimedOut { address: address(), after: wait })?
             .map_err(|source| TableError::Connect { address: address(), source })?;
         Ok(Self { at, connection })
+    }
+
+    /// All pieces.
+    async fn table(&mut self, options: Options) -> Result<Table, TableError> {
+        let address = || self.at.clone();
+        let (at, after) = (address(), options.timeout);
+        let timed_out = |_| TableError::TimedOut { address: at.clone(), after };
+        let mut table = Table { server: ServerId::NONE, pools: Vec::new() };
+        let mut elements = 0;
+        loop {
+            let piece = self.piece(&options);
+            let (server, piece, more) = timeout(after, piece).await.map_err(timed_out)??;
+            table.server = server;
+            for entry in piece {
+                elements += entry.elements.len();
+                match table.pools.last_mut() {
+                    // A pool that is cut between two pieces.
+                    Some(last) if last.handle == entry.handle => {
+                        last.elements.extend(entry.elements);
+                    }
+                    _ => table.pools.push(entry),
+                }
+            }
+            if elements > options.max_elements {
+                return Err(TableError::TooLong { address: at, limit: options.max_elements });
+            }
+            if !more {
+                return Ok(table);
+            }
+        }
+    }
+
+    /// Says to a registrar that speaks the RFC alone who is asking: somebody who is nobody else, with
+    /// no elements. It answers its peers only, and forgets this one with the connection.
+    pub(crate) async fn greet(&mut self) -> Result<ServerId, TableError> {
+        let [first, second, third, fourth, ..] = seed();
+        let id = ServerId(u32::from_be_bytes([first, second, third, fourth]).max(1));
+        let transport = self.connection.local_transport();
+        let address = || self.at.clone();
+        let transport =
+            transport.map_err(|source| TableError::Closed { address: address(), source })?;
+        let server = ServerInformation { id, transport, unknown: [].into() };
+        let (reply_required, checksum, server) = (true, Some(NO_ELEMENTS), Some(server));
+        let (digest, capabilities) = (None, None);
+        let presence = Body::Presence { reply_required, checksum, server, digest, capabilities };
+        self.send(id, presence).await?;
+        Ok(id)
     }
 
     pub(crate) async fn send(&mut self, from: ServerId, body: Body) -> Result<(), TableError> {
@@ -236,6 +284,9 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Checksum of one that has none (RFC 5353 §3.6.2).
+const NO_ELEMENTS: u16 = 0xffff;
+
 /// A connection to a registrar.
 enum Connection {
     Tcp {
@@ -268,6 +319,21 @@ impl Connection {
         }
         let stream = TcpStream::connect(at.primary()).await?;
         Ok(Self::Tcp { stream, buffer: Vec::new(), done: 0 })
+    }
+
+    /// Its end here: where rsplib wants a registrar to say that it is.
+    fn local_transport(&self) -> io::Result<Transport> {
+        let call = match self {
+            Self::Tcp { stream, .. } => return stream.local_addr().map(Transport::Tcp),
+            Self::Sctp(call) => call,
+        };
+        let local = call.local_addrs()?;
+        let ips: Vec<_> = local.iter().map(SocketAddr::ip).collect();
+        let (Some(first), Some(addresses)) = (local.first(), Addresses::new(&ips)) else {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        };
+        let (port, transport_use) = (first.port(), TransportUse::DataOnly);
+        Ok(Transport::Sctp(SctpTransport { port, transport_use, addresses }))
     }
 
     async fn send(&mut self, message: &[u8]) -> io::Result<()> {

@@ -53,6 +53,10 @@ impl Call {
         Err(unsupported())
     }
 
+    pub(crate) fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
+        match self.0 {}
+    }
+
     pub(crate) async fn send(&self, _: u32, _: &[u8]) -> io::Result<()> {
         match self.0 {}
     }

@@ -87,6 +87,10 @@ impl Call {
         kernel::Association::connect(addresses, &[], &config).await.map(Self)
     }
 
+    pub(crate) fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
+        self.0.local_addrs()
+    }
+
     pub(crate) async fn send(&self, ppid: u32, bytes: &[u8]) -> io::Result<()> {
         self.0.send(bytes, kernel::SendInfo::ppid(ppid)).await
     }
