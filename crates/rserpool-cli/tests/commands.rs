@@ -4,6 +4,7 @@
 mod support;
 
 use rserpool::proto::id::PeId;
+use rserpool::proto::wire::transport::Transport;
 use rserpool::{PoolUser, pool_user::PoolUserConfig};
 use rustix::process::Signal;
 use std::net::{TcpListener, TcpStream};
@@ -393,6 +394,18 @@ fn a_policy_of_one_s_own_orders_a_pool_and_another_text_is_refused_in_words() {
         assert_eq!(answer["elements"][0]["addresses"][0], address(1).to_string(), "{answer}");
         assert_eq!(answer["elements"][1]["addresses"][0], address(0).to_string(), "{answer}");
     }
+
+    // A user that has never heard of the policy takes the first that it has not tried in vain.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let user = PoolUser::new(PoolUserConfig::new(vec![scope.asap.parse().unwrap()]));
+        let handle = "web".parse().unwrap();
+        let busy = user.pick(&handle, &[]).await.unwrap();
+        assert_eq!(busy.user_transport, Transport::Tcp(address(1)));
+        assert_eq!(user.pick(&handle, &[]).await.unwrap().id, busy.id);
+        let idle = user.pick(&handle, &[busy.id]).await.unwrap();
+        assert_eq!(idle.user_transport, Transport::Tcp(address(0)));
+    });
 
     let other = folder.join("other.toml");
     std::fs::write(&other, "[[policy]]\nname = 'mine'\nwords = ['load']\nkey = 'load'\n").unwrap();
