@@ -306,8 +306,8 @@ impl Registrar {
         while let Some(slot) = self.handlespace.next_expired(now) {
             if self.is_vouched_for(slot) {
                 let timers = &self.config.timers;
-                let until = now + timers.max_time_last_heard + timers.max_time_no_response;
-                self.handlespace.extend_lease(slot, until);
+                let longer = timers.max_time_last_heard + timers.max_time_no_response;
+                self.handlespace.extend_lease(slot, now + longer.max(rehome::TICK));
             } else if let Some(change) = self.handlespace.expire(now) {
                 self.on_expired(now, change);
             }

@@ -373,3 +373,21 @@ fn a_stamp_in_a_registration_counts_if_it_is_newer_than_what_is_known() {
         scene.input(Input::Closed { assoc, reason: CloseReason::Lost });
     }
 }
+
+#[test]
+fn a_life_is_told_to_our_own_in_whole_seconds_never_less_than_it_is() {
+    // RFC 5354 §3.10; here it is kept in milliseconds.
+    let compat = crate::registrar::Compat::default();
+    for (kept, ours, stranger) in [
+        (1, 1, 1),
+        (999, 1, 999),
+        (1_000, 1, 1_000),
+        (1_001, 2, 1_001),
+        (30_000, 30, 30_000),
+        (-1, -1, -1),
+    ] {
+        let element = PoolElement { life: kept, ..element(1) };
+        assert_eq!(compat.element(&element, true).life, ours, "{kept} ms");
+        assert_eq!(compat.element(&element, false).life, stranger, "{kept} ms");
+    }
+}
