@@ -16,7 +16,11 @@ const STRANGE: AssociationId = AssociationId(70_000);
 impl World {
     /// Somebody from elsewhere connects to a registrar.
     fn intrude(&mut self, registrar: u32, assoc: AssociationId) {
-        let remote = "tcp://10.0.0.66:40000".parse::<Locator>().unwrap();
+        self.come_from("tcp://10.0.0.66:40000", registrar, assoc);
+    }
+
+    fn come_from(&mut self, remote: &str, registrar: u32, assoc: AssociationId) {
+        let remote = remote.parse::<Locator>().unwrap();
         let (channel, identity) = (Channel::Enrp, Identity::Anonymous);
         let local = locator(registrar);
         let attempt = None;
@@ -290,4 +294,38 @@ fn messages_of_a_doubted_registrar_are_noted_as_ignored() {
         matches!(event, super::Event::Ignored { reason: Ignored::ForeignSender, .. })
     };
     assert_eq!(world.seen(foreign), 1);
+}
+
+#[test]
+fn of_two_associations_that_one_peer_opened_the_newer_stays() {
+    // Whoever dials again has lost the first one, however new that is.
+    let mut world = World::new(0);
+    world.start(5, &[]);
+    world.pass(millis(1_100));
+    let newer = AssociationId(70_001);
+    for (assoc, from) in [(STRANGE, "tcp://10.0.0.3:40000"), (newer, "tcp://10.0.0.3:40001")] {
+        world.come_from(from, 5, assoc);
+        world.say(5, assoc, 3, presence());
+        world.pass(millis(50));
+        assert_eq!(world.assoc(5, 3), Some(assoc));
+    }
+    assert!(!world.registrars[&5].associations.contains_key(&STRANGE));
+}
+
+#[test]
+fn a_registrar_that_is_being_dialled_is_not_dialled_again_meanwhile() {
+    let mut world = World::new(0);
+    world.cut(1, 9);
+    world.start(1, &[9]);
+    world.pass(millis(20));
+    let registrar = &world.registrars[&1];
+    assert_eq!(registrar.attempts.len(), 1);
+    let contact = *registrar.contacts.keys().next().unwrap();
+    let now = world.now;
+    let registrar = world.registrars.get_mut(&1).unwrap();
+    registrar.dial(now, contact);
+    assert_eq!(registrar.attempts.len(), 1);
+    registrar.drain(now);
+    world.pass(millis(3_000));
+    assert_eq!(world.registrars[&1].attempts.len(), 0, "nor is anybody by one that leaves");
 }
