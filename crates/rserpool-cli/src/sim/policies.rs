@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::output;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use rserpool_sim::planner::published::tolerance;
-use rserpool_sim::planner::study::Study;
+use rserpool_sim::planner::study::{Study, USUAL_RATIO};
 
 /// Play published workloads through the policies of this program, in virtual time
 ///
@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Which question
     #[arg(value_name = "STUDY", value_parser = studies(), default_value = "published")]
     study: Study,
+    /// Users for each server, in all studies but the published one, which has 1 to 20
+    #[arg(long, value_name = "N", default_value_t = USUAL_RATIO as u64, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    users_per_server: u64,
     #[command(flatten)]
     show: ShowFlags,
 }
@@ -42,7 +45,10 @@ Examples:
       of 1 s, or 2.5 points for requests of 100 s
 
   rserpool sim policies proxies --seeds 8 --json
-      why a registry beats uncoordinated proxies, and where it does not";
+      why a registry beats uncoordinated proxies, and where it does not
+
+  rserpool sim policies delays --users-per-server 2
+      the same question, asked by fewer users";
 
 /// With fewer seeds the means are not certain enough to be judged.
 const ENOUGH: u64 = 24;
@@ -50,7 +56,8 @@ const ENOUGH: u64 = 24;
 impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let study = self.study;
-        let played = self.show.play(study.points(), study.axis())?;
+        let ratio = usize::try_from(self.users_per_server).unwrap_or(USUAL_RATIO);
+        let played = self.show.play(study.points(ratio), study.axis())?;
         if self.show.seeds >= ENOUGH { judge(&played) } else { Ok(()) }
     }
 }

@@ -27,7 +27,7 @@ mod tests {
     /// Largest difference in points of hundred, of the rows of one size, with two seeds.
     fn largest_difference(seconds: f64) -> f64 {
         let panel = format!("requests of {seconds} s");
-        let mut rows = Study::Published.points();
+        let mut rows = Study::Published.points(0);
         rows.retain(|row| row.panel == panel);
         assert!(!rows.is_empty());
         let scenarios: Vec<_> = rows.iter().map(|row| row.scenario.clone()).collect();

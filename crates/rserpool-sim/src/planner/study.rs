@@ -93,15 +93,16 @@ impl Study {
         }
     }
 
-    /// All that is to be played.
-    pub fn points(self) -> Vec<Point> {
+    /// All that is to be played, with so many users for each server; the published grid has numbers
+    /// of its own.
+    pub fn points(self, ratio: usize) -> Vec<Point> {
         match self {
             Self::Published => published(),
-            Self::Delays => delays(),
-            Self::Uneven => uneven(),
-            Self::Failures => failures(),
-            Self::Proxies => proxies(),
-            Self::Liars => liars(),
+            Self::Delays => delays(ratio),
+            Self::Uneven => uneven(ratio),
+            Self::Failures => failures(ratio),
+            Self::Proxies => proxies(ratio),
+            Self::Liars => liars(ratio),
         }
     }
 }
@@ -123,9 +124,11 @@ fn published() -> Vec<Point> {
     rows.collect()
 }
 
-/// Ten users for each server.
-fn base(policy: &'static str, seconds: f64) -> Scenario {
-    let mut scenario = Scenario::published(Chooser::Policy(policy), 10, seconds);
+/// Users for each server where nothing else is asked for.
+pub const USUAL_RATIO: usize = 10;
+
+fn base(policy: &'static str, ratio: usize, seconds: f64) -> Scenario {
+    let mut scenario = Scenario::published(Chooser::Policy(policy), ratio, seconds);
     // As many requests for all sizes.
     (scenario.warm_up, scenario.measured) = (300.0 * seconds, 3000.0 * seconds);
     scenario
@@ -135,12 +138,12 @@ fn point(panel: String, series: &str, x: f64, scenario: Scenario) -> Point {
     Point { panel, series: series.into(), x, scenario, published: None }
 }
 
-fn delays() -> Vec<Point> {
+fn delays(ratio: usize) -> Vec<Point> {
     let mut points = Vec::new();
     for seconds in [1.0, 10.0] {
         for policy in POLICIES {
             for delay in [0.0, 10.0, 25.0, 50.0, 100.0, 200.0, 350.0, 500.0] {
-                let mut scenario = base(policy, seconds);
+                let mut scenario = base(policy, ratio, seconds);
                 scenario.delay = delay / 1000.0;
                 points.push(point(panel(seconds), policy, delay, scenario));
             }
@@ -149,12 +152,12 @@ fn delays() -> Vec<Point> {
     points
 }
 
-fn uneven() -> Vec<Point> {
+fn uneven(ratio: usize) -> Vec<Point> {
     let mut points = Vec::new();
     let weighted = ["weighted-round-robin", "weighted-random"];
     for policy in POLICIES.into_iter().chain(weighted) {
         for factor in [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0] {
-            let mut scenario = base(policy, 1.0);
+            let mut scenario = base(policy, ratio, 1.0);
             // A third of the servers is faster; all together are as fast as before.
             let fast = scenario.servers.len() / 3;
             let all = scenario.servers.len() as f64;
@@ -168,11 +171,11 @@ fn uneven() -> Vec<Point> {
     points
 }
 
-fn failures() -> Vec<Point> {
+fn failures(ratio: usize) -> Vec<Point> {
     let mut points = Vec::new();
     for policy in POLICIES {
         for between in [5.0, 10.0, 20.0, 50.0, 100.0] {
-            let mut scenario = base(policy, 1.0);
+            let mut scenario = base(policy, ratio, 1.0);
             scenario.ask_for(0.9);
             // Processes that are started again soon: what is lost is what they were working on.
             scenario.failures = Some(Failures { mtbf: between, mttr: 0.1 });
@@ -185,7 +188,7 @@ fn failures() -> Vec<Point> {
 /// Proxies from which on each is used by one user of a hundred.
 const PROXIES: [usize; 7] = [1, 2, 5, 10, 20, 50, 100];
 
-fn proxies() -> Vec<Point> {
+fn proxies(ratio: usize) -> Vec<Point> {
     let mut points = Vec::new();
     // A local network, and one between near cities.
     let panels = [0.001, 0.005].map(|delay| [0.01, 0.1, 1.0, 10.0].map(|seconds| (delay, seconds)));
@@ -198,7 +201,7 @@ fn proxies() -> Vec<Point> {
                 ("least-used-degradation", Chooser::Policy("least-used-degradation")),
             ];
             for (series, chooser) in scenarios {
-                let mut scenario = base("least-used", seconds);
+                let mut scenario = base("least-used", ratio, seconds);
                 (scenario.chooser, scenario.delay) = (chooser, delay);
                 points.push(point(panel.clone(), series, count as f64, scenario));
             }
@@ -216,22 +219,22 @@ const CAPS: [(&str, u32); 4] =
 const IDLE: f64 = 0.02;
 
 /// 20 servers of which so many lie, and a bound on the share of each; 0 is none.
-fn lying(liars: usize, cap: u32, utilisation: f64) -> Scenario {
-    let mut scenario = base("least-used", 1.0);
+fn lying(ratio: usize, liars: usize, cap: u32, utilisation: f64) -> Scenario {
+    let mut scenario = base("least-used", ratio, 1.0);
     scenario.servers = vec![scenario.servers[0]; 20];
-    scenario.users = 200;
+    scenario.users = 20 * ratio;
     scenario.ask_for(utilisation);
     (scenario.liars, scenario.idle_load) = (liars, IDLE);
     scenario.rules.share_cap = NonZeroU32::new(cap);
     scenario
 }
 
-fn liars() -> Vec<Point> {
+fn liars(ratio: usize) -> Vec<Point> {
     let mut points = Vec::new();
     for (panel, liars) in [("all are honest", 0), ("one always says it is idle", 1)] {
         for (series, cap) in CAPS {
             for utilisation in [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9] {
-                let scenario = lying(liars, cap, utilisation);
+                let scenario = lying(ratio, liars, cap, utilisation);
                 points.push(point(panel.into(), series, utilisation, scenario));
             }
         }
@@ -247,7 +250,7 @@ mod tests {
     #[test]
     fn a_liar_drains_a_pool_unless_its_share_is_bounded_and_a_bound_costs_the_honest_little() {
         let play = |liars, cap, utilisation| {
-            let mut scenario = lying(liars, cap, utilisation);
+            let mut scenario = lying(USUAL_RATIO, liars, cap, utilisation);
             (scenario.warm_up, scenario.measured) = (60.0, 600.0);
             run(&scenario, 7).unwrap()
         };
@@ -261,8 +264,10 @@ mod tests {
 
     #[test]
     fn every_study_asks_what_can_be_played() {
-        for point in Study::ALL.into_iter().flat_map(Study::points) {
-            assert_eq!(point.scenario.check(), Ok(()), "{point:?}");
+        for ratio in [1, USUAL_RATIO, 20] {
+            for point in Study::ALL.into_iter().flat_map(|study| study.points(ratio)) {
+                assert_eq!(point.scenario.check(), Ok(()), "{point:?}");
+            }
         }
     }
 }
