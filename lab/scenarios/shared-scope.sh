@@ -57,6 +57,13 @@ their_server server1 s1 0x21 theirs1
 our_server server2 s2 0x22 ours
 within 4 "both come back" homes_are 0x21:0x12,0x22:0x11
 
+say "one of ours at home with theirs, which keeps the life that it is told first"
+our_server server3 u 0x23 theirs1
+within 3 "ours has its copy" homes_are 0x21:0x12,0x22:0x11,0x23:0x12
+throughout 4 "and keeps it" homes_are 0x21:0x12,0x22:0x11,0x23:0x12
+stop server3
+within 3 "until it leaves" homes_are 0x21:0x12,0x22:0x11
+
 say "its tool reads ours, and does not stay as a peer"
 is "it shows" 0x21:0x12,0x22:0x11 "$(dumped ours)"
 within 5 "peers of ours are ours and theirs" peers_are 0x11,0x12
