@@ -29,7 +29,7 @@ begin_ours() {
   echoing element1 "$first" "$registrar" 33
   echoing element2 s2 "$registrar" 34
   need within 5 "both are listed" list_is "$r" Pool 0x21,0x22
-  start proxy p "$RSERPOOL" proxy Pool --registrar "$registrar" --listen 0.0.0.0:8000
+  start proxy p "$RSERPOOL" proxy Pool --registrar "$registrar" --listen 0.0.0.0:8000 --drain 3s
   need within 5 "the proxy serves" told proxy serving
   lab watcher observer ask "${HOST[$r]}:3863" Pool --every 2
   # Like any client of a server that hangs it has to give up by itself what it has asked for.

@@ -3,8 +3,8 @@
 use crate::stats::Stats;
 use crate::swarm::{Outcome, Plan};
 use std::ops::Range;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ pub struct Runner {
     pub until_failure: bool,
     /// When to begin no further seed.
     pub deadline: Option<Instant>,
+    /// Set by somebody else to have no further seed begun; the sums are those of all that ended.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// What came of many seeds.
@@ -39,7 +41,7 @@ impl Runner {
     /// On all cores, through all seeds.
     pub fn new() -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        Self { threads, until_failure: false, deadline: None }
+        Self { threads, until_failure: false, deadline: None, stop: Arc::default() }
     }
 
     /// Runs seeds; `done` hears of each that has ended.
@@ -47,12 +49,11 @@ impl Runner {
     /// Seeds begin in order, so that with `until_failure` no lower one fails unseen.
     pub fn run(&self, seeds: Range<u64>, done: impl Fn(u64, &Outcome) + Sync) -> Summary {
         let next = AtomicU64::new(seeds.start);
-        let stop = AtomicBool::new(false);
         let summary = Mutex::new(Summary { next: seeds.start, ..Summary::default() });
         thread::scope(|scope| {
             for _ in 0..self.threads.max(1) {
                 scope.spawn(|| {
-                    while !stop.load(Ordering::Relaxed)
+                    while !self.stop.load(Ordering::Relaxed)
                         && self.deadline.is_none_or(|deadline| Instant::now() < deadline)
                     {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -62,7 +63,7 @@ impl Runner {
                         let began = Stopwatch::start();
                         let outcome = Plan::draw(seed).run(0);
                         if outcome.violation.is_some() && self.until_failure {
-                            stop.store(true, Ordering::Relaxed);
+                            self.stop.store(true, Ordering::Relaxed);
                         }
                         done(seed, &outcome);
                         let Ok(mut summary) = summary.lock() else { return };

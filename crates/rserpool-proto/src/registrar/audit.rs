@@ -10,7 +10,7 @@ use super::{Event, Registrar, Timer};
 use crate::handlespace::Slot;
 use crate::id::{AssociationId, ServerId};
 use crate::planted::planted;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::enrp::Body;
 
 impl Registrar {
@@ -51,7 +51,13 @@ impl Registrar {
         peer.audit = Some(now);
         self.counters.audits += 1;
         self.handlespace.mark(server);
-        self.timers.set(Timer::Audit(server), now + self.config.timers.max_time_no_response);
+        self.ask_for_table(now, server, assoc);
+    }
+
+    fn ask_for_table(&mut self, now: Instant, server: ServerId, assoc: AssociationId) {
+        let patience = self.peers.get(&server).map_or(Duration::ZERO, |peer| peer.audit_patience);
+        let patience = patience.max(self.config.timers.max_time_no_response);
+        self.timers.set(Timer::Audit(server), now + patience);
         self.request_table(assoc, true);
     }
 
@@ -72,19 +78,24 @@ impl Registrar {
             peer.audit = None;
             self.timers.cancel(Timer::Audit(server));
         } else if more {
-            self.timers.set(Timer::Audit(server), now + self.config.timers.max_time_no_response);
-            self.request_table(assoc, true);
+            self.ask_for_table(now, server, assoc);
         } else {
             peer.audit = None;
+            peer.audit_patience /= 2;
             self.timers.cancel(Timer::Audit(server));
             self.sweep(now, server);
         }
     }
 
-    /// When a peer has not sent the next piece in time: the next presence begins anew.
+    /// When a peer has not sent the next piece in time: the next presence begins anew, and waits for
+    /// twice as long, so that a table that is on its way over a narrow link is not asked for again
+    /// and again.
     pub(super) fn on_audit_timeout(&mut self, server: ServerId) {
+        let timers = &self.config.timers;
         if let Some(peer) = self.peers.get_mut(&server) {
             peer.audit = None;
+            let patience = peer.audit_patience.max(timers.max_time_no_response);
+            peer.audit_patience = (patience * 2).min(timers.max_latency);
         }
     }
 

@@ -41,6 +41,8 @@ pub(super) struct Peer {
     pub(super) yielded: bool,
     /// Reading its table since it was found to differ.
     pub(super) audit: Option<Instant>,
+    /// Time that a piece of its table is waited for at least: doubled when one did not come.
+    pub(super) audit_patience: Duration,
     /// How often elements were claimed back from it.
     claims: Pace,
 }
@@ -646,6 +648,7 @@ impl Peer {
             is_hearsay: false,
             yielded: false,
             audit: None,
+            audit_patience: Duration::ZERO,
             claims: Pace::default(),
         }
     }

@@ -282,8 +282,15 @@ impl World {
                         model.elements.remove(&named.name);
                     }
                     model.sync(now, machine, &named.name);
-                    if newer && let Some(entry) = model.elements.get_mut(&named.name) {
-                        entry.suspected = suspected.then_some(0);
+                    // Two that hand it over at once, or one whom it is claimed back from: which of
+                    // both it is does not show.
+                    let moved = !newer && named.before.is_some_and(|(before, _)| known > before);
+                    if let Some(entry) = model.elements.get_mut(&named.name)
+                        && (newer || moved)
+                    {
+                        let is_suspected = element.is_some_and(|element| element.suspect());
+                        let expected = if newer { suspected } else { is_suspected };
+                        entry.suspected = expected.then_some(0);
                     }
                 }
             }

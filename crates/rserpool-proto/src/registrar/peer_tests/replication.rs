@@ -138,6 +138,25 @@ fn a_lost_deletion_is_swept() {
 }
 
 #[test]
+fn a_table_that_does_not_come_is_asked_for_less_and_less_often() {
+    let mut world = World::new(2);
+    world.lose =
+        |body| matches!(body, Body::HandleUpdate { .. } | Body::HandleTableResponse { .. });
+    world.element(1);
+    let asked_within = |world: &mut World, seconds| {
+        let before = world.registrars[&2].counters().audits;
+        world.pass(Duration::from_secs(seconds));
+        world.registrars[&2].counters().audits - before
+    };
+    let (first, later) = (asked_within(&mut world, 5), asked_within(&mut world, 5));
+    assert!((3..=5).contains(&first) && later <= 2, "{first} {later}");
+    // Asked for in vain does not mean never again.
+    world.lose = |_| false;
+    world.pass(Duration::from_secs(6));
+    world.assert_agreed();
+}
+
+#[test]
 fn a_late_deletion_does_not_remove_a_newer_registration() {
     let mut world = World::new(2);
     world.element(1);
