@@ -14,7 +14,10 @@ use rserpool_sim::{chart, minimise, script, trace};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
 /// Run the registrars, elements and users of this program through the worst days of a simulated world
 ///
@@ -86,22 +89,40 @@ Examples:
 
 /// Lines shown of a failure.
 const CONTEXT: usize = 60;
+/// Time that the seeds under way have to end when the simulation is told to.
+const ENDING: Duration = Duration::from_secs(60);
 /// Time spent on making a failure smaller.
 const MINIMISING: Duration = Duration::from_secs(60);
 
 impl Args {
-    /// It computes on threads of its own, so that it can be told to stop.
+    /// It computes on threads of its own, so that it can be told to stop. Of many seeds those under
+    /// way are ended then, and what they and all before them have shown is told.
     pub(crate) async fn run(self, stop: &Stop) -> Result<(), Failure> {
-        tokio::select! {
-            done = tokio::task::spawn_blocking(|| self.play()) => match done {
-                Ok(result) => result,
-                Err(error) => Err(Failure::failed(format!("the simulation has ended: {error}"))),
-            },
-            () = stop.requested() => Err(Failure::interrupted()),
+        let told = Arc::new(AtomicBool::new(false));
+        let (is_many, hears) = (self.is_many(), Arc::clone(&told));
+        let mut played = tokio::task::spawn_blocking(|| self.play(hears));
+        let done = tokio::select! {
+            done = &mut played => done,
+            () = stop.requested() => {
+                told.store(true, Ordering::Relaxed);
+                let ended = if is_many { timeout(ENDING, played).await.ok() } else { None };
+                ended.ok_or_else(Failure::interrupted)?
+            }
+        };
+        match done {
+            Ok(result) => result,
+            Err(error) => Err(Failure::failed(format!("the simulation has ended: {error}"))),
         }
     }
 
-    fn play(self) -> Result<(), Failure> {
+    /// Whether seeds are played of which each counts for itself.
+    fn is_many(&self) -> bool {
+        self.command.is_none()
+            && self.script.is_empty()
+            && (self.count.is_some() || self.minutes.is_some())
+    }
+
+    fn play(self, told: Arc<AtomicBool>) -> Result<(), Failure> {
         match self.command {
             Some(Command::Policies(args)) => return args.run(),
             Some(Command::Plan(args)) => return args.run(),
@@ -110,10 +131,7 @@ impl Args {
         if !self.script.is_empty() {
             return self.play_scripts();
         }
-        match self.count {
-            None if self.minutes.is_none() => self.run_one(),
-            _ => self.run_many(),
-        }
+        if self.is_many() { self.run_many(told) } else { self.run_one() }
     }
 
     fn run_one(self) -> Result<(), Failure> {
@@ -144,10 +162,10 @@ impl Args {
         self.report(self.seed, &outcome)
     }
 
-    fn run_many(self) -> Result<(), Failure> {
+    fn run_many(self, told: Arc<AtomicBool>) -> Result<(), Failure> {
         let minutes = self.minutes.map(|minutes| Duration::from_secs(60 * minutes));
-        let runner =
-            Runner { deadline: minutes.map(|time| Instant::now() + time), ..Runner::new() };
+        let deadline = minutes.map(|time| Instant::now() + time);
+        let runner = Runner { deadline, stop: Arc::clone(&told), ..Runner::new() };
         let end = self.count.map_or(u64::MAX, |count| self.seed.saturating_add(count));
         let summary = runner.run(self.seed..end, |seed, outcome| {
             if let Some(violation) = &outcome.violation {
@@ -160,6 +178,8 @@ impl Args {
             output::print(summary_text(self.seed, &summary))?;
         }
         match summary.failed.first() {
+            // Whoever wants it to end does not want to see a failure made smaller.
+            Some(_) if told.load(Ordering::Relaxed) => Err(Failure::interrupted()),
             Some((seed, outcome)) => self.report(*seed, outcome),
             None => Ok(()),
         }
