@@ -233,14 +233,15 @@ impl Registrar {
         }
     }
 
-    /// The stamp of what comes from `assoc`, raised if it is the element's holder and its clock was
-    /// set back: an association keeps order, so that its word is newer than what it said before.
+    /// The stamp of what comes from `assoc`, raised if it would not be newer than what it replaces:
+    /// the element's holder may have had its clock set back, and an association keeps order; and
+    /// another association may bring the number that was given to a registration without one.
     fn in_order(&self, assoc: AssociationId, handle: &PoolHandle, id: PeId, stamp: Stamp) -> Stamp {
         let slot = self.handlespace.slot(handle.as_bytes(), id);
-        let slot = slot.filter(|&slot| self.holder_of(slot) == Some(assoc));
         let known = slot.and_then(|slot| self.handlespace.element_at(slot)?.stamp());
+        let is_holder = slot.is_some_and(|slot| self.holder_of(slot) == Some(assoc));
         match known {
-            Some(known) if stamp < known => {
+            Some(known) if (is_holder && stamp < known) || (!is_holder && stamp == known) => {
                 Stamp { seq: known.seq.saturating_add(1), moves: known.moves }
             }
             _ => stamp,
