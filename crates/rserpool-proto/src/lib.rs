@@ -29,6 +29,8 @@ mod planted;
 pub mod policy;
 #[cfg(feature = "registrar")]
 pub mod registrar;
+#[cfg(any(feature = "element", feature = "user"))]
+pub mod session;
 pub mod time;
 pub mod timer;
 pub mod timers;
