@@ -12,6 +12,7 @@
 //! * [`Registrar`] serves an operation scope.
 //! * [`PoolElement`] keeps a server in its pool, whatever happens to registrars.
 //! * [`PoolUser`] finds servers of a pool by the pool's policy.
+//! * [`cookie`] signs the state of sessions, which their users carry from element to element.
 //! * [`scope`] names pools of other scopes and finds their registrars.
 //! * [`table`] reads all that a registrar knows, [`peers`] asks registrars about each other.
 //! * [`driver`] is what they run on, and [`proto`] all that needs no input or output.
@@ -22,6 +23,7 @@
 
 pub use rserpool_proto as proto;
 
+pub mod cookie;
 pub mod driver;
 #[cfg(feature = "expressions")]
 pub mod expression;
