@@ -12,6 +12,8 @@
 //! * [`Registrar`] serves an operation scope.
 //! * [`PoolElement`] keeps a server in its pool, whatever happens to registrars.
 //! * [`PoolUser`] finds servers of a pool by the pool's policy.
+//! * [`Session`] is a channel to a pool instead of a server, which outlives servers;
+//!   [`PoolElement::serve`] is the other end of it.
 //! * [`cookie`] signs the state of sessions, which their users carry from element to element.
 //! * [`scope`] names pools of other scopes and finds their registrars.
 //! * [`table`] reads all that a registrar knows, [`peers`] asks registrars about each other.
@@ -34,11 +36,13 @@ pub mod pool_user;
 pub mod registrar;
 pub mod scope;
 mod seed;
+pub mod session;
 pub mod table;
 
 pub use pool_element::PoolElement;
 pub use pool_user::PoolUser;
 pub use registrar::Registrar;
+pub use session::Session;
 
 /// The programs in the README compile.
 #[cfg(doctest)]

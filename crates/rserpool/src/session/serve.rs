@@ -1,0 +1,573 @@
+//! The element's side of sessions.
+//!
+//! ```no_run
+//! use rserpool::PoolElement;
+//! use rserpool::session::serve::{Incoming, ServeConfig};
+//! # async fn run(config: rserpool::pool_element::PoolElementConfig) -> Result<(), Box<dyn std::error::Error>> {
+//! let service = PoolElement::serve(ServeConfig::new(config), |mut session| async move {
+//!     while let Some(Incoming::Message(message)) = session.next().await {
+//!         if session.send(message.bytes).await.is_err() {
+//!             break;
+//!         }
+//!     }
+//! })
+//! .await?;
+//! service.element().registered().await?;
+//! # Ok(())
+//! # }
+//! ```
+
+use super::link::{Form, Link};
+use super::{Alarm, BusinessCard, Limits, Payload, SendError, SessionTimers, Told, check};
+use crate::cookie::{CookieError, CookieKeys};
+use crate::driver::now;
+use crate::pool_element::{DeregisterError, PoolElement, PoolElementConfig, StartError};
+use crate::proto::id::{AssociationId, PoolHandle};
+use crate::proto::machine::{Channel, Identity, Input, Machine as _, Output};
+use crate::proto::session::element::{ElementSession, ElementSessionConfig, EndReason, Event};
+use crate::proto::time::Instant;
+use crate::proto::wire::transport::Transport;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+/// What [`PoolElement::serve`] is told.
+#[derive(Clone, Debug)]
+pub struct ServeConfig {
+    /// The element. Its user transport says where it listens, with port 0 for any; that it takes
+    /// sessions (the TCP control extension) is filled in.
+    pub element: PoolElementConfig,
+    /// Where to listen, if that is not where users are sent to. Defaults to none.
+    pub listen: Option<SocketAddr>,
+    /// Signs and verifies the cookies. Without keys, the default, cookies are what users say they
+    /// are.
+    pub keys: Option<CookieKeys>,
+    /// Timers of sessions.
+    pub timers: SessionTimers,
+    /// What a session takes.
+    pub limits: Limits,
+    /// Most sessions at a time; further ones are hung up on, and their users try another element.
+    /// Defaults to 10 000.
+    pub max_sessions: usize,
+}
+
+impl ServeConfig {
+    /// Serves as `element`, all else at its default.
+    pub fn new(element: PoolElementConfig) -> Self {
+        Self {
+            element,
+            listen: None,
+            keys: None,
+            timers: SessionTimers::default(),
+            limits: Limits::default(),
+            max_sessions: 10_000,
+        }
+    }
+}
+
+/// An element and the sessions it serves. Dropping it is like dying: sessions break and move on.
+#[derive(Debug)]
+pub struct Service {
+    element: PoolElement,
+    address: SocketAddr,
+    /// Accepts, and holds all sessions.
+    acceptor: JoinSet<()>,
+}
+
+/// Why an element does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The element cannot be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// It cannot listen.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// Its user transport is not TCP.
+    #[error("sessions are served over TCP, not at {0}")]
+    Transport(Transport),
+}
+
+impl PoolElement {
+    /// Starts an element that takes sessions, and calls `handler` with each.
+    ///
+    /// A handler that returns has ended its session; [`ServedSession::move_on`] sends its user to
+    /// another element instead, as does a panic.
+    ///
+    /// # Errors
+    /// [`ServeError`] if it cannot listen, or the configuration cannot work.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time and net enabled.
+    pub async fn serve<F, R>(mut config: ServeConfig, handler: F) -> Result<Service, ServeError>
+    where
+        F: Fn(ServedSession) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let Transport::Tcp(address) = &mut config.element.user_transport else {
+            return Err(ServeError::Transport(config.element.user_transport));
+        };
+        let listen = config.listen.unwrap_or(*address);
+        let cannot = |error| ServeError::Listen { address: listen, error };
+        let listener = TcpListener::bind(listen).await.map_err(cannot)?;
+        let bound = listener.local_addr().map_err(cannot)?;
+        if address.port() == 0 {
+            address.set_port(bound.port());
+        }
+        config.element.tcp_control = true;
+        let handle = config.element.handle.clone();
+        let element = PoolElement::start(config.element).await?;
+        let shared = Arc::new(Shared {
+            pool: handle,
+            keys: config.keys,
+            timers: config.timers,
+            limits: config.limits,
+            handler,
+        });
+        let mut acceptor = JoinSet::new();
+        acceptor.spawn(accept(listener, shared, config.max_sessions));
+        Ok(Service { element, address: bound, acceptor })
+    }
+}
+
+impl Service {
+    /// The element.
+    pub fn element(&self) -> &PoolElement {
+        &self.element
+    }
+
+    /// The same, to take its events.
+    pub fn element_mut(&mut self) -> &mut PoolElement {
+        &mut self.element
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Leaves the pool, then closes all sessions, whose users move on with their newest cookies.
+    ///
+    /// # Errors
+    /// [`DeregisterError`] if no registrar confirms it; the sessions are closed all the same.
+    pub async fn shutdown(mut self) -> Result<(), DeregisterError> {
+        let left = self.element.deregister().await;
+        self.acceptor.shutdown().await;
+        left
+    }
+}
+
+struct Shared<F> {
+    pool: PoolHandle,
+    keys: Option<CookieKeys>,
+    timers: SessionTimers,
+    limits: Limits,
+    handler: F,
+}
+
+/// How long nothing is accepted when the system has nothing to give for it.
+const PAUSE: Duration = Duration::from_millis(50);
+
+async fn accept<F, R>(listener: TcpListener, shared: Arc<Shared<F>>, max_sessions: usize)
+where
+    F: Fn(ServedSession) -> R + Send + Sync + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(max_sessions.min(Semaphore::MAX_PERMITS)));
+    let mut sessions = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = sessions.join_next() => continue,
+        };
+        let (stream, from) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "cannot accept");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            debug!(%from, "too many sessions");
+            continue;
+        };
+        let shared = shared.clone();
+        sessions.spawn(async move {
+            serve_one(stream, &shared).await;
+            drop(place);
+        });
+    }
+}
+
+/// Runs one session and its handler; both end together.
+async fn serve_one<F, R>(stream: TcpStream, shared: &Shared<F>)
+where
+    F: Fn(ServedSession) -> R + Send + Sync + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    let (commands, inbox) = mpsc::channel(super::COMMANDS);
+    let (event_sender, events) = mpsc::channel(super::EVENTS);
+    let (begin, begun) = oneshot::channel();
+    let config = ElementSessionConfig {
+        control: true,
+        card: None,
+        timers: shared.timers.clone(),
+        limits: shared.limits,
+    };
+    let form = Form::Mapped { limit: shared.limits.message };
+    let task = Task {
+        machine: ElementSession::new(config, now()),
+        link: Some(Link::new(AssociationId(1), stream, form)),
+        inbox,
+        told: Told::new(event_sender),
+        begin: Some(begin),
+        waiting: None,
+        closing: None,
+        alarm: Alarm::new(),
+    };
+    let handled = async {
+        let Ok(cookie) = begun.await else { return };
+        let start = match (cookie, &shared.keys) {
+            (None, _) => Start::Fresh,
+            (Some(cookie), None) => Start::Resumed(cookie.into()),
+            (Some(cookie), Some(keys)) => match keys.open(&shared.pool, &cookie) {
+                Ok(state) => Start::Resumed(state.into()),
+                Err(error) => {
+                    debug!(handle = %shared.pool, %error, "cookie refused");
+                    Start::Refused(error)
+                }
+            },
+        };
+        let session = ServedSession {
+            start,
+            pool: shared.pool.clone(),
+            keys: shared.keys.clone(),
+            limits: shared.limits,
+            commands,
+            events,
+            ended: None,
+        };
+        (shared.handler)(session).await;
+    };
+    // A handler that panics takes the session with it, whose user takes that for a failure.
+    tokio::join!(task.run(), handled);
+}
+
+/// How a session begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// It is new.
+    Fresh,
+    /// It was with another element, which has left this state.
+    Resumed(Vec<u8>),
+    /// It was with another element, or says so, but the cookie cannot be believed: it starts anew.
+    Refused(CookieError),
+}
+
+/// What comes from a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// A message.
+    Message(Payload),
+    /// The user is an element itself: whom to reach if it fails (RFC 5352 §3.9).
+    BusinessCard(BusinessCard),
+}
+
+/// A session with one user.
+///
+/// Dropping it ends the session in order, once everything is sent, for which it has a second.
+#[derive(Debug)]
+pub struct ServedSession {
+    start: Start,
+    pool: PoolHandle,
+    keys: Option<CookieKeys>,
+    limits: Limits,
+    commands: mpsc::Sender<Command>,
+    events: mpsc::Receiver<Event>,
+    ended: Option<EndReason>,
+}
+
+impl ServedSession {
+    /// Whether it is new or was with another element.
+    pub fn start(&self) -> &Start {
+        &self.start
+    }
+
+    /// What the user says next; `None` when it has ended the session, has moved on, or is gone.
+    pub async fn next(&mut self) -> Option<Incoming> {
+        loop {
+            match self.events.recv().await? {
+                Event::Received(payload) => return Some(Incoming::Message(payload)),
+                Event::BusinessCard(card) => return Some(Incoming::BusinessCard(card)),
+                Event::Ended(reason) => {
+                    self.ended = Some(reason);
+                    return None;
+                }
+                Event::Begun { .. } => {}
+                Event::LateCookie(_) => debug!(handle = %self.pool, "a cookie too late"),
+            }
+        }
+    }
+
+    /// Why it is over, once [`ServedSession::next`] has said so.
+    pub fn end_reason(&self) -> Option<EndReason> {
+        self.ended
+    }
+
+    /// Sends a message with the payload protocol identifier 0; waits while the queue is full.
+    ///
+    /// # Errors
+    /// [`SendError`] if it is too long, or the session is over.
+    pub async fn send(&self, bytes: impl Into<Vec<u8>>) -> Result<(), SendError> {
+        self.send_payload(Payload { ppid: 0, bytes: bytes.into() }).await
+    }
+
+    /// Sends a message with its identifier.
+    ///
+    /// # Errors
+    /// [`SendError`] if it is too long, has the identifier of ASAP, or the session is over.
+    pub async fn send_payload(&self, payload: Payload) -> Result<(), SendError> {
+        check(&payload, self.limits)?;
+        self.command(Command::Send(payload)).await
+    }
+
+    /// Gives the user a cookie, signed if there are keys: the next element gets it back. It arrives
+    /// behind all that was sent before, and replaces earlier ones.
+    ///
+    /// # Errors
+    /// [`SendError`] if the state is too long for a cookie, or the session is over.
+    pub async fn send_cookie(&self, state: &[u8]) -> Result<(), SendError> {
+        let limit = crate::proto::session::MAX_COOKIE_LEN;
+        let too_long = SendError::TooLong { len: state.len(), limit };
+        let cookie = match &self.keys {
+            Some(keys) => keys.seal(&self.pool, state).ok_or(too_long)?,
+            None if state.len() > limit => return Err(too_long),
+            None => state.to_vec(),
+        };
+        self.command(Command::Cookie(cookie)).await
+    }
+
+    /// Tells the user in which order to fail over (RFC 5352 §3.9).
+    ///
+    /// # Errors
+    /// [`SendError`] if the session is over.
+    pub async fn send_card(&self, card: BusinessCard) -> Result<(), SendError> {
+        self.command(Command::Card(card)).await
+    }
+
+    /// Sends what waits and closes, so that the user goes on with another element and the newest
+    /// cookie.
+    pub async fn move_on(self) {
+        let _ = self.command(Command::MoveOn).await;
+    }
+
+    async fn command(&self, command: Command) -> Result<(), SendError> {
+        self.commands.send(command).await.map_err(|_| SendError::Ended)
+    }
+}
+
+#[derive(Debug)]
+enum Command {
+    Send(Payload),
+    Cookie(Vec<u8>),
+    Card(BusinessCard),
+    MoveOn,
+}
+
+/// One session: the machine and its connection.
+struct Task {
+    machine: ElementSession,
+    link: Option<Link>,
+    inbox: mpsc::Receiver<Command>,
+    told: Told<Event>,
+    begin: Option<oneshot::Sender<Option<Box<[u8]>>>>,
+    /// Did not fit into the machine's queue.
+    waiting: Option<Command>,
+    /// Closes when everything is sent.
+    closing: Option<Closing>,
+    alarm: Alarm,
+}
+
+struct Closing {
+    until: Instant,
+    /// The user was told that this is the end, or shall not be.
+    said: bool,
+}
+
+impl Task {
+    async fn run(mut self) {
+        if let Some(link) = &self.link {
+            let (local, remote) = link.ends();
+            let input = Input::Connected {
+                assoc: link.assoc,
+                attempt: None,
+                channel: Channel::Asap,
+                local,
+                remote,
+                identity: Identity::Anonymous,
+            };
+            self.machine.handle_input(now(), input);
+        }
+        poll_fn(|context| self.turn(context)).await;
+    }
+
+    fn turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let now = now();
+            if self.machine.next_timeout().is_some_and(|due| due <= now) {
+                self.machine.handle_input(now, Input::Timeout);
+            }
+            self.settle();
+            self.told.poll(context);
+            if self.machine.has_ended() {
+                return if self.told.is_empty() { Poll::Ready(()) } else { Poll::Pending };
+            }
+            self.machine.set_reading(now, self.told.is_empty());
+            let moved = self.take_commands(now, context) | self.poll_link(now, context);
+            if self.close_if_done(now) {
+                continue;
+            }
+            let until = self.closing.as_ref().map(|closing| closing.until);
+            let due = [self.machine.next_timeout(), until].into_iter().flatten().min();
+            if !moved && !self.alarm.poll(now, due, context) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::Transmit { ppid, bytes, .. } => {
+                    if let Some(link) = &mut self.link {
+                        link.queue(ppid, &bytes);
+                    }
+                }
+                Output::Disconnect { .. } => {
+                    if let Some(link) = self.link.take() {
+                        link.finish();
+                    }
+                }
+                Output::Event(Event::Begun { cookie }) => {
+                    if let Some(begin) = self.begin.take() {
+                        let _ = begin.send(cookie);
+                    }
+                }
+                Output::Event(event) => {
+                    // Who waits for the beginning learns that there is none.
+                    if let Event::Ended(_) = event {
+                        self.begin = None;
+                    }
+                    self.told.push(event);
+                }
+                Output::Connect { .. } | Output::Abandon { .. } | Output::Multicast { .. } => {}
+            }
+        }
+        if let Some(link) = &mut self.link {
+            while link.has_room()
+                && let Some((_, payload)) = self.machine.next_message()
+            {
+                link.queue(payload.ppid, &payload.bytes);
+            }
+        }
+    }
+
+    fn take_commands(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        loop {
+            if let Some(command) = self.waiting.take() {
+                match self.carry_out(now, command) {
+                    ControlFlow::Continue(()) => moved = true,
+                    ControlFlow::Break(command) => {
+                        self.waiting = Some(command);
+                        return moved;
+                    }
+                }
+            }
+            if self.closing.is_some() || self.machine.has_ended() {
+                return moved;
+            }
+            match self.inbox.poll_recv(context) {
+                Poll::Pending => return moved,
+                Poll::Ready(Some(command)) => self.waiting = Some(command),
+                Poll::Ready(None) => {
+                    self.closing = Some(Closing { until: now + super::LINGER, said: false });
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// Gives a command back that does not fit yet.
+    fn carry_out(&mut self, now: Instant, command: Command) -> ControlFlow<Command> {
+        let has_room = match &command {
+            Command::Send(payload) => self.machine.has_room_for(payload.bytes.len()),
+            Command::Cookie(_) | Command::Card(_) => self.machine.is_drained(),
+            Command::MoveOn => true,
+        };
+        if !has_room {
+            return ControlFlow::Break(command);
+        }
+        // What else may be wrong was checked before, or is said by the end of the session.
+        let _ = match command {
+            Command::Send(payload) => self.machine.send(payload),
+            Command::Cookie(cookie) => self.machine.send_cookie(&cookie),
+            Command::Card(card) => self.machine.send_card(&card),
+            Command::MoveOn => {
+                self.closing = Some(Closing { until: now + super::LINGER, said: true });
+                Ok(())
+            }
+        };
+        ControlFlow::Continue(())
+    }
+
+    fn poll_link(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
+        let Some(link) = &mut self.link else { return false };
+        let (machine, assoc) = (&mut self.machine, link.assoc);
+        // While it closes, what comes is read and dropped, as its handler is gone.
+        let reading = self.told.is_empty();
+        let polled = link.poll(context, reading, |ppid, bytes| {
+            machine.handle_input(now, Input::Received { assoc, ppid, bytes });
+        });
+        match polled {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Err(reason)) => {
+                self.link = None;
+                machine.handle_input(now, Input::Closed { assoc, reason });
+                true
+            }
+        }
+    }
+
+    fn close_if_done(&mut self, now: Instant) -> bool {
+        let Some(closing) = &mut self.closing else { return false };
+        if !closing.said && self.waiting.is_none() {
+            closing.said = !matches!(self.machine.send_end(), Err(SendError::Full));
+            self.settle();
+            return false;
+        }
+        let late = closing.until <= now;
+        let flushed = self.link.as_ref().is_none_or(Link::is_flushed);
+        let done = self.waiting.is_none() && self.machine.is_drained() && flushed;
+        if done || late {
+            self.machine.close();
+            self.settle();
+        }
+        done || late
+    }
+}
