@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::logging::LogFlags;
 use crate::signals::Stop;
 use crate::{
-    demo, dump, element, generate, list, proxy, registrar, registrars, resolve, sim, watch,
+    demo, dump, element, generate, list, proxy, registrar, registrars, resolve, session, sim, watch,
 };
 use clap::{Parser, Subcommand};
 
@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Proxy(proxy::Args),
     /// Ask for elements of a pool, picked by its policy
     Resolve(resolve::Args),
+    /// Talk with a pool: lines in, lines out, whichever server lives
+    Session(session::Args),
     /// Show the pools of a registrar and all their elements
     List(list::Args),
     /// Show all that a registrar keeps of its elements, to compare it with another one
@@ -79,6 +81,7 @@ impl Command {
             Self::Element(args) => args.run(stop).await,
             Self::Proxy(args) => args.run(stop).await,
             Self::Resolve(args) => args.run(stop).await,
+            Self::Session(args) => args.run(stop).await,
             Self::List(args) => args.run(stop).await,
             Self::Dump(args) => args.run(stop).await,
             Self::Registrars(args) => args.run(stop).await,

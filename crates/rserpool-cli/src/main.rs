@@ -4,6 +4,7 @@
 //! cli       what can be asked for      args      flags that several commands share
 //! registrar, element, proxy            the roles that run until they are told to stop
 //! resolve, list, watch, dump, registrars   questions
+//! session                              a terminal on a pool
 //! demo, sim                            all of it in one process; all of it in a simulated world
 //! output, logging, failure, signals    data to stdout, talk to stderr, exit codes, a clean end
 //! ```
@@ -29,6 +30,7 @@ mod refusal;
 mod registrar;
 mod registrars;
 mod resolve;
+mod session;
 mod signals;
 mod sim;
 mod units;
