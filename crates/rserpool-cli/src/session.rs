@@ -117,7 +117,7 @@ impl Args {
                             bytes.push(b'\n');
                         }
                         let payload = Payload { ppid: self.ppid, bytes };
-                        // A session that is over says so by its last event.
+                        // An empty line is no message. A session that is over says so by its last event.
                         let _ = sender.send_payload(payload, Delivery::Failover).await;
                     }
                     None => ends = Some(Instant::now() + self.linger),

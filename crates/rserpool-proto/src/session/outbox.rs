@@ -28,6 +28,9 @@ pub enum SendError {
     /// The queue is full: try again when the transport has taken something.
     #[error("the session's queue is full")]
     Full,
+    /// SCTP has no messages without a byte.
+    #[error("a message has at least one byte")]
+    Empty,
     /// It will never be taken.
     #[error("a message of {len} bytes is longer than the {limit} that a session takes")]
     TooLong {
@@ -61,6 +64,9 @@ impl Outbox {
     pub(super) fn push(&mut self, payload: Payload, stays: bool) -> Result<(), SendError> {
         if payload.ppid == PPID_ASAP {
             return Err(SendError::Reserved);
+        }
+        if payload.bytes.is_empty() {
+            return Err(SendError::Empty);
         }
         let (len, limit) = (payload.bytes.len(), self.limits.message);
         if len > limit {

@@ -640,9 +640,10 @@ fn a_full_queue_takes_no_more_until_the_transport_has_taken_something() {
     assert_eq!(world.user.send(says("seven b"), Delivery::Failover), Err(SendError::Full));
     world.settle();
     for _ in 0..3 {
-        world.user.send(says(""), Delivery::Failover).unwrap();
+        world.user.send(says("x"), Delivery::Failover).unwrap();
     }
-    assert_eq!(world.user.send(says(""), Delivery::Failover), Err(SendError::Full));
+    assert_eq!(world.user.send(says("x"), Delivery::Failover), Err(SendError::Full));
+    assert_eq!(world.user.send(says(""), Delivery::Failover), Err(SendError::Empty));
 }
 
 #[test]

@@ -16,12 +16,16 @@
 //! # }
 //! ```
 //!
-//! Messages go to elements of ours over TCP by a mapping of our own, with cookies, business cards and
-//! heartbeats; to other TCP servers as plain bytes, without them. What a session does when is said by
+//! Messages go over SCTP where the element is reached by it; over TCP to elements of ours by a mapping
+//! of our own, with cookies, business cards and heartbeats, and to other servers as plain bytes, without
+//! them. What a session does when is said by
 //! [`proto::session`](crate::proto::session).
 
 mod link;
+#[cfg(target_os = "linux")]
+mod sctp;
 pub mod serve;
+mod tcp;
 
 use crate::driver::now;
 use crate::pool_user::{Element, PoolUser, ResolveError};
@@ -32,7 +36,7 @@ use crate::proto::machine::{
 pub use crate::proto::session::SendError;
 use crate::proto::session::user::{Carriage, UserSession, Wanted};
 use crate::proto::time::Instant;
-use link::{Form, Link, close_reason};
+use link::Link;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -40,6 +44,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tcp::close_reason;
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Sleep;
@@ -268,6 +273,9 @@ fn check(payload: &Payload, limits: Limits) -> Result<(), SendError> {
     if payload.ppid == crate::proto::wire::PPID_ASAP {
         return Err(SendError::Reserved);
     }
+    if len == 0 {
+        return Err(SendError::Empty);
+    }
     if len > limit { Err(SendError::TooLong { len, limit }) } else { Ok(()) }
 }
 
@@ -350,7 +358,7 @@ impl Task {
             match output {
                 Output::Transmit { ppid, bytes, .. } => {
                     if let Some(link) = &mut self.link {
-                        link.queue(ppid, &bytes);
+                        link.queue(ppid, bytes);
                     }
                 }
                 Output::Connect { attempt, .. } => self.connect(attempt),
@@ -368,7 +376,7 @@ impl Task {
             while link.has_room()
                 && let Some((_, payload)) = self.machine.next_message()
             {
-                link.queue(payload.ppid, &payload.bytes);
+                link.queue(payload.ppid, payload.bytes);
             }
         }
     }
@@ -455,16 +463,16 @@ impl Task {
         let assoc = AssociationId(self.next_assoc);
         self.next_assoc += 1;
         let chosen = self.machine.chosen();
-        let to = chosen.and_then(|element| element.user_transport.primary());
-        let form = match chosen.and_then(|element| Carriage::of(element)) {
-            Some(Carriage::Mapped) => Form::Mapped { limit: self.limits.message },
-            _ => Form::Bytes,
-        };
+        let carriage = chosen.and_then(|element| Carriage::of(element));
+        let to: Vec<_> = chosen
+            .map(|element| element.user_transport.socket_addrs().collect())
+            .unwrap_or_default();
+        let limit = self.limits.message;
         self.attempt = Some((
             attempt,
             Box::pin(async move {
-                let to = to.ok_or(io::ErrorKind::Unsupported)?;
-                Link::connect(assoc, to, form).await
+                let carriage = carriage.ok_or(io::ErrorKind::Unsupported)?;
+                Link::connect(assoc, &to, carriage, limit).await
             }),
         ));
     }

@@ -17,16 +17,16 @@
 //! # }
 //! ```
 
-use super::link::{Form, Link};
+use super::link::{Link, Listener};
 use super::{Alarm, BusinessCard, Limits, Payload, SendError, SessionTimers, Told, check};
 use crate::cookie::{CookieError, CookieKeys};
 use crate::driver::now;
 use crate::pool_element::{DeregisterError, PoolElement, PoolElementConfig, StartError};
-use crate::proto::id::{AssociationId, PoolHandle};
+use crate::proto::id::PoolHandle;
 use crate::proto::machine::{Channel, Identity, Input, Machine as _, Output};
 use crate::proto::session::element::{ElementSession, ElementSessionConfig, EndReason, Event};
 use crate::proto::time::Instant;
-use crate::proto::wire::transport::Transport;
+use crate::proto::wire::transport::{Transport, TransportUse};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -34,7 +34,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
@@ -42,11 +41,12 @@ use tracing::{debug, warn};
 /// What [`PoolElement::serve`] is told.
 #[derive(Clone, Debug)]
 pub struct ServeConfig {
-    /// The element. Its user transport says where it listens, with port 0 for any; that it takes
-    /// sessions (the TCP control extension) is filled in.
+    /// The element. Its user transport, TCP or SCTP, says where it listens, with port 0 for any; that
+    /// it takes sessions (use of the transport, TCP control extension) is filled in.
     pub element: PoolElementConfig,
-    /// Where to listen, if that is not where users are sent to. Defaults to none.
-    pub listen: Option<SocketAddr>,
+    /// Where to listen, if that is not where users are sent to; over SCTP several addresses with one
+    /// port. Defaults to none.
+    pub listen: Vec<SocketAddr>,
     /// Signs and verifies the cookies. Without keys, the default, cookies are what users say they
     /// are.
     pub keys: Option<CookieKeys>,
@@ -64,7 +64,7 @@ impl ServeConfig {
     pub fn new(element: PoolElementConfig) -> Self {
         Self {
             element,
-            listen: None,
+            listen: Vec::new(),
             keys: None,
             timers: SessionTimers::default(),
             limits: Limits::default(),
@@ -96,8 +96,8 @@ pub enum ServeError {
         /// Why.
         error: io::Error,
     },
-    /// Its user transport is not TCP.
-    #[error("sessions are served over TCP, not at {0}")]
+    /// Its user transport is neither TCP nor SCTP.
+    #[error("sessions are served over TCP and SCTP, not at {0}")]
     Transport(Transport),
 }
 
@@ -117,15 +117,32 @@ impl PoolElement {
         F: Fn(ServedSession) -> R + Send + Sync + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
-        let Transport::Tcp(address) = &mut config.element.user_transport else {
-            return Err(ServeError::Transport(config.element.user_transport));
+        let transport = &mut config.element.user_transport;
+        let over_sctp = match transport {
+            Transport::Tcp(_) => false,
+            Transport::Sctp(_) => true,
+            _ => return Err(ServeError::Transport(transport.clone())),
         };
-        let listen = config.listen.unwrap_or(*address);
-        let cannot = |error| ServeError::Listen { address: listen, error };
-        let listener = TcpListener::bind(listen).await.map_err(cannot)?;
+        let listen: Vec<_> = if config.listen.is_empty() {
+            transport.socket_addrs().collect()
+        } else {
+            config.listen
+        };
+        let first = listen.first().copied();
+        let address = first.ok_or_else(|| ServeError::Transport(transport.clone()))?;
+        let cannot = |error| ServeError::Listen { address, error };
+        let limit = config.limits.message;
+        let listener = Listener::bind(&listen, over_sctp, limit).await.map_err(cannot)?;
         let bound = listener.local_addr().map_err(cannot)?;
-        if address.port() == 0 {
-            address.set_port(bound.port());
+        match transport {
+            Transport::Tcp(address) if address.port() == 0 => address.set_port(bound.port()),
+            Transport::Sctp(sctp) => {
+                sctp.transport_use = TransportUse::DataPlusControl;
+                if sctp.port == 0 {
+                    sctp.port = bound.port();
+                }
+            }
+            _ => {}
         }
         config.element.tcp_control = true;
         let handle = config.element.handle.clone();
@@ -181,7 +198,7 @@ struct Shared<F> {
 /// How long nothing is accepted when the system has nothing to give for it.
 const PAUSE: Duration = Duration::from_millis(50);
 
-async fn accept<F, R>(listener: TcpListener, shared: Arc<Shared<F>>, max_sessions: usize)
+async fn accept<F, R>(listener: Listener, shared: Arc<Shared<F>>, max_sessions: usize)
 where
     F: Fn(ServedSession) -> R + Send + Sync + 'static,
     R: Future<Output = ()> + Send + 'static,
@@ -190,10 +207,10 @@ where
     let mut sessions = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept(shared.limits.message) => accepted,
             Some(_) = sessions.join_next() => continue,
         };
-        let (stream, from) = match accepted {
+        let link = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "cannot accept");
@@ -202,19 +219,19 @@ where
             }
         };
         let Ok(place) = places.clone().try_acquire_owned() else {
-            debug!(%from, "too many sessions");
+            debug!(handle = %shared.pool, "too many sessions");
             continue;
         };
         let shared = shared.clone();
         sessions.spawn(async move {
-            serve_one(stream, &shared).await;
+            serve_one(link, &shared).await;
             drop(place);
         });
     }
 }
 
 /// Runs one session and its handler; both end together.
-async fn serve_one<F, R>(stream: TcpStream, shared: &Shared<F>)
+async fn serve_one<F, R>(link: Link, shared: &Shared<F>)
 where
     F: Fn(ServedSession) -> R + Send + Sync + 'static,
     R: Future<Output = ()> + Send + 'static,
@@ -228,10 +245,9 @@ where
         timers: shared.timers.clone(),
         limits: shared.limits,
     };
-    let form = Form::Mapped { limit: shared.limits.message };
     let task = Task {
         machine: ElementSession::new(config, now()),
-        link: Some(Link::new(AssociationId(1), stream, form)),
+        link: Some(link),
         inbox,
         told: Told::new(event_sender),
         begin: Some(begin),
@@ -454,7 +470,7 @@ impl Task {
             match output {
                 Output::Transmit { ppid, bytes, .. } => {
                     if let Some(link) = &mut self.link {
-                        link.queue(ppid, &bytes);
+                        link.queue(ppid, bytes);
                     }
                 }
                 Output::Disconnect { .. } => {
@@ -481,7 +497,7 @@ impl Task {
             while link.has_room()
                 && let Some((_, payload)) = self.machine.next_message()
             {
-                link.queue(payload.ppid, &payload.bytes);
+                link.queue(payload.ppid, payload.bytes);
             }
         }
     }

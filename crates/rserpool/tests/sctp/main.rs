@@ -7,6 +7,7 @@
 mod announcements;
 mod network;
 mod one_host;
+mod sessions;
 mod two_hosts;
 
 use rserpool::pool_element::PoolElementConfig;

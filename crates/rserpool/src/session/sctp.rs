@@ -1,0 +1,147 @@
+//! A session's association of the kernel's SCTP.
+
+use super::link::ROOM;
+use crate::proto::machine::{CloseReason, Locator, TransportKind};
+use crate::proto::wire::transport::Addresses;
+use rserpool_sctp as kernel;
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::task::{Context, Poll};
+
+/// An association of a session: a socket of its own.
+pub(super) struct Connection {
+    association: kernel::Association,
+    output: VecDeque<(u32, Vec<u8>)>,
+    queued: usize,
+}
+
+/// Messages sent or received before others have their turn.
+const TURN: usize = 64;
+/// Messages given to the kernel at a time.
+const BATCH: usize = 16;
+
+fn config(limit: usize) -> kernel::Config {
+    // Control messages may be as long as a message of ASAP.
+    let max_message_size = limit.max(usize::from(u16::MAX));
+    kernel::Config { max_message_size, ..kernel::Config::fast_failover() }
+}
+
+impl Connection {
+    pub(super) async fn connect(to: &[SocketAddr], limit: usize) -> io::Result<Self> {
+        kernel::Association::connect(to, &[], &config(limit)).await.map(Self::new)
+    }
+
+    fn new(association: kernel::Association) -> Self {
+        Self { association, output: VecDeque::new(), queued: 0 }
+    }
+
+    pub(super) fn ends(&self) -> (Locator, Locator) {
+        let end = |addresses: io::Result<Vec<SocketAddr>>| {
+            let addresses = addresses.unwrap_or_default();
+            let ips: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
+            let nowhere = || Addresses::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            Locator {
+                transport: TransportKind::Sctp,
+                addresses: Addresses::new(&ips).unwrap_or_else(nowhere),
+                port: addresses.first().map_or(0, SocketAddr::port),
+            }
+        };
+        (end(self.association.local_addrs()), end(self.association.peer_addrs()))
+    }
+
+    pub(super) fn queue(&mut self, ppid: u32, bytes: Vec<u8>) {
+        self.queued += bytes.len().max(1);
+        self.output.push_back((ppid, bytes));
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// See [`Link::poll`](super::link::Link::poll).
+    pub(super) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        reading: bool,
+        mut on_message: impl FnMut(u32, &[u8]),
+    ) -> Poll<Result<(), CloseReason>> {
+        let before = self.queued;
+        if self.poll_send(context).is_err() {
+            return Poll::Ready(Err(CloseReason::Lost));
+        }
+        let mut progress = self.queued < before;
+        let mut bytes = 0;
+        for _ in 0..TURN {
+            if !reading || bytes > ROOM {
+                break;
+            }
+            let Poll::Ready(event) = self.association.poll_recv(context) else { break };
+            progress = true;
+            match event {
+                Ok(kernel::Event::Message(message)) => {
+                    bytes += message.data.len();
+                    on_message(message.ppid, &message.data);
+                }
+                Ok(kernel::Event::Closed { .. }) => return Poll::Ready(Err(CloseReason::Finished)),
+                // The other side remembers nothing of the session.
+                Ok(kernel::Event::Restarted { .. }) => return Poll::Ready(Err(CloseReason::Lost)),
+                Ok(kernel::Event::Oversized { .. }) => {
+                    return Poll::Ready(Err(CloseReason::Malformed));
+                }
+                Ok(event) if event.is_end() => return Poll::Ready(Err(CloseReason::Lost)),
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(Err(CloseReason::Lost)),
+            }
+        }
+        if progress { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn poll_send(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        while !self.output.is_empty() {
+            let batch: Vec<_> =
+                self.output.iter().take(BATCH).map(|message| self.outgoing(message)).collect();
+            match self.association.poll_send_many(context, &batch) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(sent) => {
+                    let sent = sent?;
+                    for (_, bytes) in self.output.drain(..sent) {
+                        self.queued -= bytes.len().max(1);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn outgoing<'a>(&self, (ppid, data): &'a (u32, Vec<u8>)) -> kernel::Outgoing<'a> {
+        let (association, info) = (self.association.id(), kernel::SendInfo::ppid(*ppid));
+        kernel::Outgoing { association, info, data }
+    }
+
+    /// Sends what is queued and closes.
+    pub(super) async fn finish(self) -> io::Result<()> {
+        for (ppid, bytes) in &self.output {
+            self.association.send(bytes, kernel::SendInfo::ppid(*ppid)).await?;
+        }
+        self.association.close().await
+    }
+}
+
+/// Where sessions over SCTP are accepted.
+pub(super) struct Listener(kernel::Listener);
+
+impl Listener {
+    pub(super) fn bind(on: &[SocketAddr], limit: usize) -> io::Result<Self> {
+        kernel::Listener::bind(on, &config(limit)).map(Self)
+    }
+
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        let addresses = self.0.local_addrs()?;
+        addresses.first().copied().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+    }
+
+    pub(super) async fn accept(&self) -> io::Result<Connection> {
+        self.0.accept().await.map(Connection::new)
+    }
+}

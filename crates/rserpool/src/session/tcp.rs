@@ -1,0 +1,148 @@
+//! A session's connection over TCP.
+
+use super::link::ROOM;
+use crate::proto::machine::{CloseReason, Locator};
+use crate::proto::session::mapping::{Deframer, PREFACE, header};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A TCP connection of a session.
+pub(super) struct Connection {
+    stream: TcpStream,
+    /// `None` if bytes are carried as they are.
+    deframer: Option<Deframer>,
+    output: Vec<u8>,
+    /// How much of `output` is sent.
+    sent: usize,
+}
+
+/// Most bytes read at a time.
+const READ: usize = 64 * 1024;
+/// Most read before others have their turn.
+const TURN: usize = 4;
+
+impl Connection {
+    /// Messages of at most `limit` bytes by the mapping, or with none bytes as they are.
+    pub(super) fn new(stream: TcpStream, limit: Option<usize>) -> Self {
+        // Small messages are not held back; if that is refused they are only slower.
+        let _ = stream.set_nodelay(true);
+        let (deframer, output) = match limit {
+            Some(limit) => (Some(Deframer::new(limit)), PREFACE.to_vec()),
+            None => (None, Vec::new()),
+        };
+        Self { stream, deframer, output, sent: 0 }
+    }
+
+    /// Both ends, as the machine wants to know them.
+    pub(super) fn ends(&self) -> (Locator, Locator) {
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let end = |end: io::Result<SocketAddr>| Locator::tcp(end.unwrap_or(unknown));
+        (end(self.stream.local_addr()), end(self.stream.peer_addr()))
+    }
+
+    /// Queues a message.
+    pub(super) fn queue(&mut self, ppid: u32, bytes: &[u8]) {
+        if self.deframer.is_some() {
+            self.output.extend_from_slice(&header(bytes.len(), ppid));
+        }
+        self.output.extend_from_slice(bytes);
+    }
+
+    /// Bytes that wait for the socket.
+    pub(super) fn queued(&self) -> usize {
+        self.output.len() - self.sent
+    }
+
+    /// See [`Link::poll`](super::link::Link::poll).
+    pub(super) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        reading: bool,
+        mut on_message: impl FnMut(u32, &[u8]),
+    ) -> Poll<Result<(), CloseReason>> {
+        let before = self.queued();
+        if let Err(error) = self.poll_send(context) {
+            return Poll::Ready(Err(close_reason(&error)));
+        }
+        let mut progress = self.queued() < before;
+        let mut buffer = [0; READ];
+        for _ in 0..TURN {
+            if !reading {
+                break;
+            }
+            let mut space = ReadBuf::new(&mut buffer);
+            match Pin::new(&mut self.stream).poll_read(context, &mut space) {
+                Poll::Pending => break,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(close_reason(&error))),
+                Poll::Ready(Ok(())) if space.filled().is_empty() => {
+                    return Poll::Ready(Err(CloseReason::Finished));
+                }
+                Poll::Ready(Ok(())) => {
+                    progress = true;
+                    if self.read(space.filled(), &mut on_message).is_err() {
+                        return Poll::Ready(Err(CloseReason::Malformed));
+                    }
+                }
+            }
+        }
+        if progress { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn read(&mut self, bytes: &[u8], on_message: &mut impl FnMut(u32, &[u8])) -> Result<(), ()> {
+        let Some(deframer) = &mut self.deframer else {
+            on_message(0, bytes);
+            return Ok(());
+        };
+        deframer.push(bytes);
+        while let Some((ppid, bytes)) = deframer.next_message().map_err(|_| ())? {
+            on_message(ppid, bytes);
+        }
+        Ok(())
+    }
+
+    fn poll_send(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        while let Some(rest) = self.output.get(self.sent..)
+            && !rest.is_empty()
+        {
+            match Pin::new(&mut self.stream).poll_write(context, rest) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(written)) => self.sent += written,
+                Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+        if self.queued() == 0 {
+            self.output.clear();
+            self.sent = 0;
+        } else if self.sent > ROOM {
+            self.output.drain(..self.sent);
+            self.sent = 0;
+        }
+        Ok(())
+    }
+
+    /// Sends what is queued and closes.
+    pub(super) async fn finish(mut self) -> io::Result<()> {
+        let rest = self.output.get(self.sent..).unwrap_or(&[]);
+        self.stream.write_all(rest).await?;
+        self.stream.shutdown().await?;
+        // To close with bytes unread would reset the connection, and what was sent might be lost with
+        // it.
+        let mut buffer = [0; 4096];
+        while self.stream.read(&mut buffer).await? > 0 {}
+        Ok(())
+    }
+}
+
+/// What an error of a socket means to a machine.
+pub(super) fn close_reason(error: &io::Error) -> CloseReason {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::Unsupported => CloseReason::Refused,
+        io::ErrorKind::TimedOut => CloseReason::TimedOut,
+        _ => CloseReason::Lost,
+    }
+}
