@@ -63,11 +63,17 @@ impl Deframer {
 
     /// Takes bytes in.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.input().extend_from_slice(bytes);
+    }
+
+    /// Where bytes are taken in: append to it, and change nothing else.
+    pub fn input(&mut self) -> &mut Vec<u8> {
+        // What is moved is less than what was given out since the last time.
         if self.start > 0 && self.start >= self.buffer.len() / 2 {
             self.buffer.drain(..self.start);
             self.start = 0;
         }
-        self.buffer.extend_from_slice(bytes);
+        &mut self.buffer
     }
 
     /// The payload protocol identifier of the next whole message, and the message.

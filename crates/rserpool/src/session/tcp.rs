@@ -2,12 +2,12 @@
 
 use super::link::ROOM;
 use crate::proto::machine::{CloseReason, Locator};
-use crate::proto::session::mapping::{Deframer, PREFACE, header};
+use crate::proto::session::mapping::{Deframer, MappingError, PREFACE, header};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// A TCP connection of a session.
@@ -15,6 +15,8 @@ pub(super) struct Connection {
     stream: TcpStream,
     /// `None` if bytes are carried as they are.
     deframer: Option<Deframer>,
+    /// What has come of such bytes.
+    plain: Vec<u8>,
     output: Vec<u8>,
     /// How much of `output` is sent.
     sent: usize,
@@ -34,7 +36,7 @@ impl Connection {
             Some(limit) => (Some(Deframer::new(limit)), PREFACE.to_vec()),
             None => (None, Vec::new()),
         };
-        Self { stream, deframer, output, sent: 0 }
+        Self { plain: Vec::new(), stream, deframer, output, sent: 0 }
     }
 
     /// Both ends, as the machine wants to know them.
@@ -69,21 +71,19 @@ impl Connection {
             return Poll::Ready(Err(close_reason(&error)));
         }
         let mut progress = self.queued() < before;
-        let mut buffer = [0; READ];
         for _ in 0..TURN {
             if !reading {
                 break;
             }
-            let mut space = ReadBuf::new(&mut buffer);
-            match Pin::new(&mut self.stream).poll_read(context, &mut space) {
+            let input = self.deframer.as_mut().map_or(&mut self.plain, Deframer::input);
+            input.reserve(READ);
+            match pin!(self.stream.read_buf(input)).poll(context) {
                 Poll::Pending => break,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(close_reason(&error))),
-                Poll::Ready(Ok(())) if space.filled().is_empty() => {
-                    return Poll::Ready(Err(CloseReason::Finished));
-                }
-                Poll::Ready(Ok(())) => {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(CloseReason::Finished)),
+                Poll::Ready(Ok(_)) => {
                     progress = true;
-                    if self.read(space.filled(), &mut on_message).is_err() {
+                    if self.read(&mut on_message).is_err() {
                         return Poll::Ready(Err(CloseReason::Malformed));
                     }
                 }
@@ -92,13 +92,14 @@ impl Connection {
         if progress { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    fn read(&mut self, bytes: &[u8], on_message: &mut impl FnMut(u32, &[u8])) -> Result<(), ()> {
+    /// Hands on what has come.
+    fn read(&mut self, on_message: &mut impl FnMut(u32, &[u8])) -> Result<(), MappingError> {
         let Some(deframer) = &mut self.deframer else {
-            on_message(0, bytes);
+            on_message(0, &self.plain);
+            self.plain.clear();
             return Ok(());
         };
-        deframer.push(bytes);
-        while let Some((ppid, bytes)) = deframer.next_message().map_err(|_| ())? {
+        while let Some((ppid, bytes)) = deframer.next_message()? {
             on_message(ppid, bytes);
         }
         Ok(())
