@@ -14,6 +14,7 @@ mod process;
 mod proxy;
 mod reference;
 mod resolve;
+mod session;
 mod size;
 mod takeover;
 
@@ -47,6 +48,8 @@ enum What {
     Proxy(proxy::Arguments),
     /// Resolutions through a registrar, beside echo servers: one after the other, and pipelined.
     Resolve(resolve::Arguments),
+    /// A session whose element is killed again and again, and messages beside a bare connection.
+    Session(session::Arguments),
     /// What registrars say when one of them dies.
     Takeover(takeover::Arguments),
     /// Binaries and memory, of the tiny programs above all.
@@ -63,6 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
         What::Maintenance(arguments) => maintenance::run(arguments),
         What::Proxy(arguments) => proxy::run(arguments),
         What::Resolve(arguments) => resolve::run(arguments),
+        What::Session(arguments) => session::run(arguments),
         What::Size(arguments) => size::run(arguments),
         What::Takeover(arguments) => takeover::run(arguments),
     }
