@@ -3,13 +3,14 @@
 //! (I2), and in the end all are equal (I3).
 
 use super::{Before, Model, Verdict};
-use crate::conn::end_of;
+use crate::conn::{State as EndState, end_of};
 use crate::net::NodeId;
 use crate::node::{Machine, Power, Setup};
 use crate::world::World;
 use rserpool_proto::endpoint::pool_element::{PoolElement as PoolElementMachine, State};
 use rserpool_proto::handlespace::Element;
 use rserpool_proto::id::{AssociationId, PeId, PoolHandle, ServerId};
+use rserpool_proto::machine::Channel;
 use rserpool_proto::registrar::Registrar;
 use rserpool_proto::timers::RegistrarTimers;
 use rserpool_proto::wire::capability::Stamp;
@@ -114,6 +115,8 @@ struct Named {
 
 /// Time of a table transfer, and of links, in microseconds.
 const TRANSFER: u64 = 1_000_000;
+/// What is on its way for longer than this was given to a link that was narrow.
+const BACKLOG: u64 = 1_000_000;
 
 fn micros(duration: std::time::Duration) -> u64 {
     duration.as_micros() as u64
@@ -341,6 +344,9 @@ impl World {
                 }
             }
         }
+        if self.backlog() {
+            self.oracle.disturbed = self.now;
+        }
         let undisturbed = self.now - self.oracle.disturbed;
         for id in 0..self.nodes.len() {
             let Setup::Registrar(config) = &self.nodes[id].setup else { continue };
@@ -375,6 +381,14 @@ impl World {
                 self.judge(other, verdict);
             }
         }
+    }
+
+    /// Whether a link that was narrow still holds what registrars said while it was.
+    fn backlog(&self) -> bool {
+        self.conns.iter().filter(|conn| conn.channel == Channel::Enrp).any(|conn| {
+            conn.ends.iter().all(|end| end.state == EndState::Open)
+                && conn.ends.iter().any(|end| end.late_until > self.now + BACKLOG)
+        })
     }
 
     fn check_orphans(&self, id: NodeId, limit: u64) -> Verdict {
