@@ -27,6 +27,8 @@ impl Registrar {
                 if capabilities.is_some_and(Capabilities::counts_milliseconds) && element.life > 0 {
                     element.life = (element.life - 1) / 1000 + 1;
                 }
+                element.extensions.tcp_control |=
+                    capabilities.is_some_and(Capabilities::offers_tcp_control);
                 // Without one that counts it is newer than all that is known.
                 let known = self.handlespace.newest_stamp(now, &handle, element.id);
                 let stamp = stamp.filter(|stamp| known.is_none_or(|known| *stamp > known));

@@ -44,8 +44,7 @@ pub struct UserSessionConfig {
     /// with its element.
     pub failover: bool,
     /// Whether elements without a control channel are passed over. Defaults to yes: they would know
-    /// nothing of cookies, and an element that has just registered may be listed for a moment
-    /// without the extension that says it takes one over TCP.
+    /// nothing of cookies.
     pub needs_control: bool,
     /// Elements to be tried first, in order, as a business card says; one from an element of the
     /// session takes its place. Defaults to none.

@@ -18,7 +18,9 @@ use super::tlv::{Reader, Writer};
 
 /// What a speaker of this implementation can do beyond the RFCs (0x9501); unknown bits are kept.
 ///
-/// Bit 0, in a registration: its life is in milliseconds, as it is not known yet who reads it.
+/// In a registration, while it is not known yet who reads it: bit 0 says that its life is in
+/// milliseconds, bit 1 that its element takes a control channel over TCP, as the extension in a Pool
+/// Element parameter says later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Capabilities(pub u32);
 
@@ -44,6 +46,14 @@ impl Capabilities {
     /// Whether the life of the registration that they stand in is in milliseconds.
     pub fn counts_milliseconds(self) -> bool {
         self.0 & Self::MILLISECONDS.0 != 0
+    }
+
+    /// Those of a registration whose element takes a control channel over TCP.
+    pub const TCP_CONTROL: Self = Self(2);
+
+    /// Whether the element of the registration that they stand in takes a control channel over TCP.
+    pub fn offers_tcp_control(self) -> bool {
+        self.0 & Self::TCP_CONTROL.0 != 0
     }
 
     /// Reads the parameter.

@@ -48,8 +48,6 @@ pub(super) struct Request {
     pub(super) assoc: AssociationId,
     /// When T2-registration expires; `None` once it has, and the answer would be a late one.
     pub(super) deadline: Option<Instant>,
-    /// Whether the registrar is known to take the extensions of the element.
-    capable: bool,
     /// Whether no registrar can have known us before.
     first: bool,
     /// It asks whether a home that sends no keep-alives is still there.
@@ -81,10 +79,13 @@ impl PoolElement {
         let stamp = Stamp { seq: self.seq, moves: 0 };
         // What strangers take for the life they are told first they keep (rsplib does).
         let unit = if capable { LifeUnit::Seconds } else { self.config.life_unit };
-        let capabilities = match unit {
+        let mut capabilities = match unit {
             LifeUnit::Seconds => CAPABILITIES,
             LifeUnit::Milliseconds => Capabilities::MILLISECONDS,
         };
+        if self.config.tcp_control && !capable {
+            capabilities.0 |= Capabilities::TCP_CONTROL.0;
+        }
         let element = WireElement {
             id: self.id,
             home: ServerId::NONE,
@@ -113,7 +114,7 @@ impl PoolElement {
             let first = !core::mem::replace(&mut self.maybe_registered, true);
             let deadline = Some(now + self.config.timers.t2_registration);
             let (assoc, probing) = (home, false);
-            self.request = Some(Request { assoc, deadline, capable, first, probing });
+            self.request = Some(Request { assoc, deadline, first, probing });
         } else {
             // Longer than a message can be: as if the registrar had said so.
             self.refuse(Vec::new());
@@ -149,8 +150,6 @@ impl PoolElement {
             self.renew_at = (!planted!("no-renewal")).then_some(now + t4);
             self.watch.on_answer(now, request.probing);
             self.hunt.set_home_capable(capable);
-            // A registrar that could be told more is told so at once.
-            self.due |= capable && !request.capable && self.config.tcp_control;
             if self.registered_on != Some(assoc) {
                 self.registered_on = Some(assoc);
                 if let Some(home) = self.home().cloned() {

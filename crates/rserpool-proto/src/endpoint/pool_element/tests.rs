@@ -350,16 +350,26 @@ fn a_stamp_grows_with_every_message_and_a_stranger_gets_none() {
 }
 
 #[test]
-fn a_control_channel_over_tcp_is_offered_as_soon_as_it_can_be() {
+fn a_control_channel_over_tcp_is_offered_where_nobody_minds_it() {
     let mut bench = start(PoolElementConfig { tcp_control: true, ..config(&[3863]) });
     let home = bench.connect(3863);
-    for offered in [false, true] {
+    let mut offers = |known: Option<bool>| {
         let sent = bench.sent();
-        let [(_, Body::Registration { element, .. })] = &sent[..] else { panic!("{sent:?}") };
-        assert_eq!(element.extensions.tcp_control, offered);
-        bench.receive(home, granted(ID, true));
-    }
-    assert!(bench.sent().is_empty());
+        let [(_, Body::Registration { element, capabilities, .. })] = &sent[..] else {
+            panic!("{sent:?}")
+        };
+        let shown = capabilities.map(Capabilities::offers_tcp_control);
+        if let Some(capable) = known {
+            bench.receive(home, granted(ID, capable));
+            assert!(bench.sent().is_empty());
+            bench.pass_ms(10_000);
+        }
+        (element.extensions.tcp_control, shown)
+    };
+    // In the Pool Element parameter of a stranger nothing may stand that it does not know.
+    assert_eq!(offers(Some(true)), (false, Some(true)));
+    assert_eq!(offers(Some(false)), (true, Some(false)));
+    assert_eq!(offers(None), (false, None));
 }
 
 #[test]

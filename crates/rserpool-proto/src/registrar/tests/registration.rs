@@ -359,6 +359,19 @@ fn a_stranger_is_shown_no_capabilities() {
 }
 
 #[test]
+fn an_element_takes_a_control_channel_over_tcp_from_its_first_registration_on() {
+    for shown in [Capabilities(0), Capabilities::TCP_CONTROL] {
+        let mut scene = Scene::new();
+        let assoc = scene.asap();
+        let (handle, element, stamp) = (pool(), Box::new(element(1)), None);
+        let capabilities = Some(shown);
+        scene.send(assoc, Body::Registration { handle, element, capabilities, stamp });
+        let known = scene.registrar.handlespace().element(pool().as_bytes(), PeId(1)).unwrap();
+        assert_eq!(known.tcp_control(), shown.offers_tcp_control());
+    }
+}
+
+#[test]
 fn a_stamp_in_a_registration_counts_if_it_is_newer_than_what_is_known() {
     let mut scene = Scene::new();
     for (seq, counts) in [(1_000, 1_000), (2_000, 2_000), (5, 2_001)] {
