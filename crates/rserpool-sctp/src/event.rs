@@ -131,6 +131,10 @@ pub enum Event {
         context: u32,
         /// Whether it had been on the wire, so that the peer may have it.
         sent: bool,
+        /// Whether its message begins with it.
+        first: bool,
+        /// Whether its message ends with it.
+        last: bool,
         /// Cause code of RFC 9260 §3.3.10.
         cause: u32,
         /// The bytes of the chunk.
@@ -271,6 +275,9 @@ fn decode_send_failed(bytes: &[u8]) -> Option<Event> {
         ppid: u32::from_be(u32_at(bytes, info + offset_of!(SndInfo, ppid))?),
         context: u32_at(bytes, info + offset_of!(SndInfo, context))?,
         sent: u16_at(bytes, offset_of!(SendFailed, flags))? == sys::DATA_SENT,
+        // Those of the chunk (RFC 9260 §3.3.1).
+        first: u16_at(bytes, info + offset_of!(SndInfo, flags))? & 2 != 0,
+        last: u16_at(bytes, info + offset_of!(SndInfo, flags))? & 1 != 0,
         cause: u32_at(bytes, offset_of!(SendFailed, error))?,
         data: bytes.get(size_of::<SendFailed>()..)?.to_vec(),
     })
@@ -357,7 +364,7 @@ mod tests {
         bytes.extend(35u32.to_ne_bytes());
         bytes.extend(0u32.to_ne_bytes());
         bytes.extend(3u16.to_ne_bytes());
-        bytes.extend(0u16.to_ne_bytes());
+        bytes.extend(2u16.to_ne_bytes());
         bytes.extend(46u32.to_be_bytes());
         bytes.extend(5u32.to_ne_bytes());
         bytes.extend(0i32.to_ne_bytes());
@@ -369,6 +376,8 @@ mod tests {
             ppid: 46,
             context: 5,
             sent: true,
+            first: true,
+            last: false,
             cause: 0,
             data: b"abc".to_vec(),
         };

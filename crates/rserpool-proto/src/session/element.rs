@@ -183,7 +183,8 @@ impl ElementSession {
     /// The next message for the transport; to be asked for when the outputs are drained.
     pub fn next_message(&mut self) -> Option<(AssociationId, Payload)> {
         let assoc = self.assoc.filter(|_| !self.ended)?;
-        Some((assoc, self.outbox.pop()?))
+        let (payload, _) = self.outbox.pop()?;
+        Some((assoc, payload))
     }
 
     /// Whether nothing waits for the transport.

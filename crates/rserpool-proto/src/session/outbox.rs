@@ -90,10 +90,20 @@ impl Outbox {
         self.queue.is_empty() || (fits && self.queue.len() < self.limits.queued_messages)
     }
 
-    pub(super) fn pop(&mut self) -> Option<Payload> {
-        let (payload, _) = self.queue.pop_front()?;
+    /// The next message, and whether it outlives its element.
+    pub(super) fn pop(&mut self) -> Option<(Payload, bool)> {
+        let (payload, stays) = self.queue.pop_front()?;
         self.bytes -= payload.bytes.len();
-        Some(payload)
+        Some((payload, stays))
+    }
+
+    /// Puts what was popped back to the front.
+    #[cfg(feature = "user")]
+    pub(super) fn put_back(&mut self, messages: Vec<(Payload, bool)>) {
+        for (payload, stays) in messages.into_iter().rev() {
+            self.bytes = self.bytes.saturating_add(payload.bytes.len());
+            self.queue.push_front((payload, stays));
+        }
     }
 
     /// Takes out what does not outlive its element.

@@ -145,7 +145,7 @@ impl World {
                 other => panic!("{other:?}"),
             }
         }
-        while let Some((assoc, payload)) = self.user.next_message() {
+        while let Some((assoc, payload, _)) = self.user.next_message() {
             moved = true;
             self.carry(assoc, payload);
         }
@@ -390,6 +390,28 @@ fn what_was_not_handed_over_goes_to_the_next_element_or_comes_back_as_asked() {
     });
     let got: Vec<_> = got.collect();
     assert_eq!(got, [(2, says("a")), (2, says("c"))]);
+}
+
+#[test]
+fn what_the_transport_gives_back_was_never_handed_over() {
+    let mut world = World::new([ours(1), ours(2)]);
+    world.told();
+    for (text, delivery) in [("a", Delivery::Failover), ("b", Delivery::NoFailover)] {
+        world.user.send(says(text), delivery).unwrap();
+    }
+    let mut given = Vec::new();
+    while let Some((_, payload, delivery)) = world.user.next_message() {
+        given.push((payload, delivery));
+    }
+    world.user.send(says("c"), Delivery::Failover).unwrap();
+    world.user.take_back(given);
+    world.kill();
+    assert_eq!(world.told()[1], failover(1, ours(2), false, &["b"]));
+    let got = world.told_element().into_iter().filter_map(|(_, event)| match event {
+        element::Event::Received(payload) => Some(payload),
+        _ => None,
+    });
+    assert_eq!(got.collect::<Vec<_>>(), [says("a"), says("c")]);
 }
 
 #[test]

@@ -321,11 +321,22 @@ impl UserSession {
         self.outbox.has_room_for(len)
     }
 
-    /// The next message for the transport, which from now on counts as handed over.
-    pub fn next_message(&mut self) -> Option<(AssociationId, Payload)> {
-        match &self.state {
-            State::Up(up) => Some((up.assoc, self.outbox.pop()?)),
-            _ => None,
+    /// The next message for the transport, which from now on counts as handed over, unless it comes
+    /// back by [`UserSession::take_back`].
+    pub fn next_message(&mut self) -> Option<(AssociationId, Payload, Delivery)> {
+        let State::Up(up) = &self.state else { return None };
+        let (payload, stays) = self.outbox.pop()?;
+        let delivery = if stays { Delivery::Failover } else { Delivery::NoFailover };
+        Some((up.assoc, payload, delivery))
+    }
+
+    /// Takes back, in order, what a transport that is gone or was given up has not sent, before
+    /// anything is sent by another one. It is as if it had never been handed over. Does nothing once
+    /// the session is over.
+    pub fn take_back(&mut self, messages: Vec<(Payload, Delivery)>) {
+        if !self.has_ended() {
+            let stays = |(payload, delivery)| (payload, delivery == Delivery::Failover);
+            self.outbox.put_back(messages.into_iter().map(stays).collect());
         }
     }
 

@@ -149,8 +149,19 @@ async fn a_send_that_failed_comes_back_with_its_bytes_and_context() {
     let (mut unsent, mut lost) = (0, false);
     while !lost || unsent == 0 {
         match soon(a.recv()).await.unwrap() {
-            Event::SendFailed { association, stream, ppid, context, sent, data, .. } => {
+            Event::SendFailed {
+                association,
+                stream,
+                ppid,
+                context,
+                sent,
+                first,
+                last,
+                data,
+                ..
+            } => {
                 assert_eq!((association, stream, ppid, context), (to_b, 2, 46, 77));
+                assert_eq!((first, last), (true, true));
                 assert_eq!(data, [b'x'; 1_000]);
                 unsent += usize::from(!sent);
             }
@@ -158,6 +169,30 @@ async fn a_send_that_failed_comes_back_with_its_bytes_and_context() {
             event => panic!("{event:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_long_message_that_was_not_sent_comes_back_in_its_parts() {
+    // RFC 9260 §3.3.1: the flags of its chunks say where it begins and ends.
+    needs_sctp!();
+    let ((a, to_b), (_b, _)) = pair().await;
+    let long = pattern(20_000);
+    let full = |error: std::io::Error| error.kind() == ErrorKind::WouldBlock;
+    while !a.try_send(to_b, &long, PPID).is_err_and(full) {}
+    a.abort(to_b, b"").unwrap();
+    let (mut whole, mut message) = (0, Vec::new());
+    while let Ok(event) = a.try_recv() {
+        let Event::SendFailed { sent: false, first, last, data, .. } = event else { continue };
+        if first {
+            message.clear();
+        }
+        message.extend(data);
+        if last && message.len() == long.len() {
+            assert_eq!(message, long);
+            whole += 1;
+        }
+    }
+    assert!(whole > 1);
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use super::sctp;
 use super::tcp;
 use crate::proto::id::AssociationId;
 use crate::proto::machine::{CloseReason, Locator};
-use crate::proto::session::user::Carriage;
+use crate::proto::session::Payload;
+use crate::proto::session::user::{Carriage, Delivery};
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
@@ -59,12 +60,21 @@ impl Link {
         }
     }
 
-    /// Queues a message.
+    /// Queues a message, which never comes back.
     pub(super) fn queue(&mut self, ppid: u32, bytes: Vec<u8>) {
+        self.queue_as(Payload { ppid, bytes }, None);
+    }
+
+    /// Queues a message that may come back.
+    pub(super) fn queue_for(&mut self, payload: Payload, delivery: Delivery) {
+        self.queue_as(payload, Some(delivery));
+    }
+
+    fn queue_as(&mut self, payload: Payload, delivery: Option<Delivery>) {
         match &mut self.carrier {
-            Carrier::Tcp(connection) => connection.queue(ppid, &bytes),
+            Carrier::Tcp(connection) => connection.queue(&payload, delivery),
             #[cfg(target_os = "linux")]
-            Carrier::Sctp(connection) => connection.queue(ppid, bytes),
+            Carrier::Sctp(connection) => connection.queue(payload, delivery),
         }
     }
 
@@ -98,6 +108,15 @@ impl Link {
             Carrier::Tcp(connection) => connection.poll(context, reading, on_message),
             #[cfg(target_os = "linux")]
             Carrier::Sctp(connection) => connection.poll(context, reading, on_message),
+        }
+    }
+
+    /// Closes at once, and gives back in order what of the messages the other side cannot have got.
+    pub(super) fn take_back(self) -> Vec<(Payload, Delivery)> {
+        match self.carrier {
+            Carrier::Tcp(connection) => connection.take_back(),
+            #[cfg(target_os = "linux")]
+            Carrier::Sctp(connection) => connection.take_back(),
         }
     }
 

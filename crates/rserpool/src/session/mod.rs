@@ -136,6 +136,7 @@ impl PoolUser {
             wanted: None,
             attempt: None,
             link: None,
+            parted: None,
             next_assoc: 1,
             alarm: Alarm::new(),
         };
@@ -306,6 +307,8 @@ struct Task {
     wanted: Option<Boxed<Result<Arc<Element>, ResolveError>>>,
     attempt: Option<(AttemptId, Boxed<io::Result<Link>>)>,
     link: Option<Link>,
+    /// One that was given up, or that is done.
+    parted: Option<Link>,
     next_assoc: u64,
     alarm: Alarm,
 }
@@ -363,20 +366,21 @@ impl Task {
                 }
                 Output::Connect { attempt, .. } => self.connect(attempt),
                 Output::Abandon { .. } => self.attempt = None,
-                Output::Disconnect { .. } => {
-                    if let Some(link) = self.link.take() {
-                        link.finish();
-                    }
-                }
+                Output::Disconnect { .. } => self.parted = self.link.take(),
                 Output::Event(event) => self.on_event(event),
                 Output::Multicast { .. } => {}
             }
         }
+        match self.parted.take() {
+            Some(link) if self.machine.has_ended() => link.finish(),
+            Some(link) => self.machine.take_back(link.take_back()),
+            None => {}
+        }
         if let Some(link) = &mut self.link {
             while link.has_room()
-                && let Some((_, payload)) = self.machine.next_message()
+                && let Some((_, payload, delivery)) = self.machine.next_message()
             {
-                link.queue(payload.ppid, payload.bytes);
+                link.queue_for(payload, delivery);
             }
         }
     }
@@ -403,6 +407,12 @@ impl Task {
             Event::Ended { reason, mut unsent } => {
                 debug!(handle = %pool, %reason, "session ended");
                 self.element.send_replace(None);
+                if reason != EndReason::Finished
+                    && let Some(link) = self.parted.take()
+                {
+                    let given_back = link.take_back().into_iter().map(|(payload, _)| payload);
+                    unsent.splice(..0, given_back);
+                }
                 unsent.extend(self.waiting.take().map(|(payload, _)| payload));
                 self.inbox.close();
                 let inbox = std::iter::from_fn(|| self.inbox.try_recv().ok());
@@ -570,9 +580,11 @@ impl Task {
             Poll::Pending => false,
             Poll::Ready(Ok(())) => true,
             Poll::Ready(Err(reason)) => {
-                self.link = None;
                 if reason == CloseReason::Malformed {
                     debug!(handle = %self.pool, "what came is not a session");
+                }
+                if let Some(link) = self.link.take() {
+                    machine.take_back(link.take_back());
                 }
                 machine.handle_input(now, Input::Closed { assoc, reason });
                 true

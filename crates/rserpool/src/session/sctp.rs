@@ -2,6 +2,8 @@
 
 use super::link::ROOM;
 use crate::proto::machine::{CloseReason, Locator, TransportKind};
+use crate::proto::session::Payload;
+use crate::proto::session::user::Delivery;
 use crate::proto::wire::transport::Addresses;
 use rserpool_sctp as kernel;
 use std::collections::VecDeque;
@@ -12,7 +14,8 @@ use std::task::{Context, Poll};
 /// An association of a session: a socket of its own.
 pub(super) struct Connection {
     association: kernel::Association,
-    output: VecDeque<(u32, Vec<u8>)>,
+    /// Messages for the kernel; `None` if one never comes back.
+    output: VecDeque<(Payload, Option<Delivery>)>,
     queued: usize,
 }
 
@@ -50,9 +53,9 @@ impl Connection {
         (end(self.association.local_addrs()), end(self.association.peer_addrs()))
     }
 
-    pub(super) fn queue(&mut self, ppid: u32, bytes: Vec<u8>) {
-        self.queued += bytes.len().max(1);
-        self.output.push_back((ppid, bytes));
+    pub(super) fn queue(&mut self, payload: Payload, delivery: Option<Delivery>) {
+        self.queued += payload.bytes.len();
+        self.output.push_back((payload, delivery));
     }
 
     pub(super) fn queued(&self) -> usize {
@@ -83,7 +86,10 @@ impl Connection {
                     bytes += message.data.len();
                     on_message(message.ppid, &message.data);
                 }
-                Ok(kernel::Event::Closed { .. }) => return Poll::Ready(Err(CloseReason::Finished)),
+                // All that it has sent has come.
+                Ok(kernel::Event::PeerShutdown { .. } | kernel::Event::Closed { .. }) => {
+                    return Poll::Ready(Err(CloseReason::Finished));
+                }
                 // The other side remembers nothing of the session.
                 Ok(kernel::Event::Restarted { .. }) => return Poll::Ready(Err(CloseReason::Lost)),
                 Ok(kernel::Event::Oversized { .. }) => {
@@ -105,8 +111,8 @@ impl Connection {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(sent) => {
                     let sent = sent?;
-                    for (_, bytes) in self.output.drain(..sent) {
-                        self.queued -= bytes.len().max(1);
+                    for (payload, _) in self.output.drain(..sent) {
+                        self.queued -= payload.bytes.len();
                     }
                 }
             }
@@ -114,17 +120,70 @@ impl Connection {
         Ok(())
     }
 
-    fn outgoing<'a>(&self, (ppid, data): &'a (u32, Vec<u8>)) -> kernel::Outgoing<'a> {
-        let (association, info) = (self.association.id(), kernel::SendInfo::ppid(*ppid));
-        kernel::Outgoing { association, info, data }
+    fn outgoing<'a>(
+        &self,
+        (payload, delivery): &'a (Payload, Option<Delivery>),
+    ) -> kernel::Outgoing<'a> {
+        kernel::Outgoing {
+            association: self.association.id(),
+            info: kernel::SendInfo {
+                context: context(*delivery),
+                ..kernel::SendInfo::ppid(payload.ppid)
+            },
+            data: &payload.bytes,
+        }
+    }
+
+    /// See [`Link::take_back`](super::link::Link::take_back).
+    pub(super) fn take_back(self) -> Vec<(Payload, Delivery)> {
+        // It may have ended already.
+        let _ = self.association.abort(b"");
+        let (mut unsent, mut bytes) = (Vec::new(), None);
+        // The kernel gives messages back in the parts it had cut them into, those it has not begun
+        // whole.
+        while let Ok(event) = self.association.try_recv() {
+            let kernel::Event::SendFailed { sent, first, last, context, ppid, data, .. } = event
+            else {
+                continue;
+            };
+            if first {
+                bytes = (!sent).then_some(data);
+            } else if let Some(bytes) = &mut bytes {
+                bytes.extend(data);
+            }
+            if last && let (Some(bytes), Some(delivery)) = (bytes.take(), delivery(context)) {
+                unsent.push((Payload { ppid, bytes }, delivery));
+            }
+        }
+        let queued = self.output.into_iter();
+        unsent.extend(queued.filter_map(|(payload, delivery)| Some((payload, delivery?))));
+        unsent
     }
 
     /// Sends what is queued and closes.
     pub(super) async fn finish(self) -> io::Result<()> {
-        for (ppid, bytes) in &self.output {
-            self.association.send(bytes, kernel::SendInfo::ppid(*ppid)).await?;
+        for message in &self.output {
+            let kernel::Outgoing { data, info, .. } = self.outgoing(message);
+            self.association.send(data, info).await?;
         }
         self.association.close().await
+    }
+}
+
+/// What the kernel keeps with a message, and gives back with it.
+fn context(delivery: Option<Delivery>) -> u32 {
+    match delivery {
+        None => 0,
+        Some(Delivery::Failover) => 1,
+        Some(Delivery::NoFailover) => 2,
+    }
+}
+
+fn delivery(context: u32) -> Option<Delivery> {
+    match context {
+        1 => Some(Delivery::Failover),
+        2 => Some(Delivery::NoFailover),
+        _ => None,
     }
 }
 

@@ -2,7 +2,10 @@
 
 use super::link::ROOM;
 use crate::proto::machine::{CloseReason, Locator};
-use crate::proto::session::mapping::{Deframer, MappingError, PREFACE, header};
+use crate::proto::session::Payload;
+use crate::proto::session::mapping::{Deframer, HEADER_LEN, MappingError, PREFACE, header};
+use crate::proto::session::user::Delivery;
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -17,13 +20,29 @@ pub(super) struct Connection {
     deframer: Option<Deframer>,
     /// What has come of such bytes.
     plain: Vec<u8>,
+    /// Bytes read next: few while few come, so that an idle session holds no large buffer.
+    chunk: usize,
     output: Vec<u8>,
     /// How much of `output` is sent.
     sent: usize,
+    /// The messages in `output` of which nothing is sent.
+    unsent: VecDeque<Frame>,
+    /// How long they are.
+    waiting: usize,
 }
 
-/// Most bytes read at a time.
-const READ: usize = 64 * 1024;
+/// A message in the output.
+struct Frame {
+    /// With what stands before it.
+    len: usize,
+    ppid: u32,
+    /// `None` for one that never comes back.
+    delivery: Option<Delivery>,
+}
+
+/// Bytes read at a time, and most of them. A session that is idle holds no more than the first.
+const READ: usize = 4 * 1024;
+const MOST_READ: usize = 64 * 1024;
 /// Most read before others have their turn.
 const TURN: usize = 4;
 
@@ -36,7 +55,16 @@ impl Connection {
             Some(limit) => (Some(Deframer::new(limit)), PREFACE.to_vec()),
             None => (None, Vec::new()),
         };
-        Self { plain: Vec::new(), stream, deframer, output, sent: 0 }
+        Self {
+            stream,
+            deframer,
+            plain: Vec::new(),
+            chunk: READ,
+            output,
+            sent: 0,
+            unsent: VecDeque::new(),
+            waiting: 0,
+        }
     }
 
     /// Both ends, as the machine wants to know them.
@@ -47,11 +75,16 @@ impl Connection {
     }
 
     /// Queues a message.
-    pub(super) fn queue(&mut self, ppid: u32, bytes: &[u8]) {
+    pub(super) fn queue(&mut self, payload: &Payload, delivery: Option<Delivery>) {
+        let Payload { ppid, bytes } = payload;
+        let mut len = bytes.len();
         if self.deframer.is_some() {
-            self.output.extend_from_slice(&header(bytes.len(), ppid));
+            self.output.extend_from_slice(&header(len, *ppid));
+            len += HEADER_LEN;
         }
         self.output.extend_from_slice(bytes);
+        self.waiting += len;
+        self.unsent.push_back(Frame { len, ppid: *ppid, delivery });
     }
 
     /// Bytes that wait for the socket.
@@ -76,14 +109,25 @@ impl Connection {
                 break;
             }
             let input = self.deframer.as_mut().map_or(&mut self.plain, Deframer::input);
-            input.reserve(READ);
-            match pin!(self.stream.read_buf(input)).poll(context) {
-                Poll::Pending => break,
+            input.reserve(self.chunk);
+            let polled = pin!(self.stream.read_buf(&mut *input)).poll(context);
+            match polled {
+                Poll::Pending => {
+                    if input.is_empty() && self.chunk == READ {
+                        *input = Vec::new();
+                    }
+                    break;
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(close_reason(&error))),
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(CloseReason::Finished)),
-                Poll::Ready(Ok(_)) => {
+                Poll::Ready(Ok(read)) => {
                     progress = true;
-                    if self.read(&mut on_message).is_err() {
+                    if read >= self.chunk {
+                        self.chunk = (self.chunk * 4).min(MOST_READ);
+                    } else if read < READ {
+                        self.chunk = READ;
+                    }
+                    if self.hand_on(&mut on_message).is_err() {
                         return Poll::Ready(Err(CloseReason::Malformed));
                     }
                 }
@@ -93,7 +137,7 @@ impl Connection {
     }
 
     /// Hands on what has come.
-    fn read(&mut self, on_message: &mut impl FnMut(u32, &[u8])) -> Result<(), MappingError> {
+    fn hand_on(&mut self, on_message: &mut impl FnMut(u32, &[u8])) -> Result<(), MappingError> {
         let Some(deframer) = &mut self.deframer else {
             on_message(0, &self.plain);
             self.plain.clear();
@@ -116,14 +160,36 @@ impl Connection {
                 Poll::Ready(Err(error)) => return Err(error),
             }
         }
+        // What is begun cannot be taken back.
+        while self.waiting > self.queued()
+            && let Some(frame) = self.unsent.pop_front()
+        {
+            self.waiting -= frame.len;
+        }
         if self.queued() == 0 {
             self.output.clear();
+            if self.sent < READ {
+                self.output.shrink_to(READ);
+                self.unsent.shrink_to(READ / 64);
+            }
             self.sent = 0;
         } else if self.sent > ROOM {
             self.output.drain(..self.sent);
             self.sent = 0;
         }
         Ok(())
+    }
+
+    /// See [`Link::take_back`](super::link::Link::take_back).
+    pub(super) fn take_back(self) -> Vec<(Payload, Delivery)> {
+        let before = if self.deframer.is_some() { HEADER_LEN } else { 0 };
+        let mut rest = self.output.get(self.output.len() - self.waiting..).unwrap_or(&[]);
+        let cut = |Frame { len, ppid, delivery }| {
+            let (frame, behind) = rest.split_at_checked(len)?;
+            rest = behind;
+            Some((Payload { ppid, bytes: frame.get(before..)?.to_vec() }, delivery?))
+        };
+        self.unsent.into_iter().filter_map(cut).collect()
     }
 
     /// Sends what is queued and closes.
