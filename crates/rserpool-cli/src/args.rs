@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::signals::Stop;
+use crate::tls::TlsFlags;
 use clap::{Args, ValueEnum};
 use rserpool::driver::{Announcements, Network, is_sctp_available};
 use rserpool::proto::machine::{InvalidLocator, Locator, TransportKind};
@@ -37,6 +38,8 @@ pub(crate) struct RegistrarFlags {
     /// The name server that is asked for scopes [default: those of this host]
     #[arg(long, value_name = "ADDR")]
     dns: Option<SocketAddr>,
+    #[command(flatten)]
+    tls: TlsFlags,
 }
 
 /// Reads a scope and the address of one of its registrars.
@@ -108,7 +111,7 @@ impl RegistrarFlags {
         stop: &Stop,
     ) -> Result<Registrars, Failure> {
         let Some(scope) = scope else {
-            return Ok(Registrars { locators: self.locators()?, network: self.network() });
+            return Ok(Registrars { locators: self.locators()?, network: self.network()? });
         };
         let mut scopes = BTreeMap::<_, Vec<Locator>>::new();
         for (scope, registrar) in self.scopes.iter().cloned() {
@@ -133,7 +136,8 @@ impl RegistrarFlags {
             return Err(no_sctp("--scope SCOPE="));
         }
         // Announcements are of the own scope.
-        Ok(Registrars { locators, network: Network::default() })
+        let tls = self.tls.open_for(scope)?;
+        Ok(Registrars { locators, network: Network { tls, ..Network::default() } })
     }
 
     /// The registrars of the own scope, all of them reached in a way that works here.
@@ -156,9 +160,9 @@ impl RegistrarFlags {
     }
 
     /// How they are reached, and heard.
-    fn network(&self) -> Network {
+    fn network(&self) -> Result<Network, Failure> {
         let announcements = self.announce.over(Announcements::default());
-        Network { announcements, ..Network::default() }
+        Ok(Network { announcements, tls: self.tls.open()?, ..Network::default() })
     }
 }
 

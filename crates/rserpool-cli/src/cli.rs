@@ -4,7 +4,8 @@ use crate::failure::Failure;
 use crate::logging::LogFlags;
 use crate::signals::Stop;
 use crate::{
-    demo, dump, element, generate, list, proxy, registrar, registrars, resolve, session, sim, watch,
+    demo, dump, element, generate, list, pki, proxy, registrar, registrars, resolve, session, sim,
+    watch,
 };
 use clap::{Parser, Subcommand};
 
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Registrars(registrars::Args),
     /// Show what changes in a pool
     Watch(watch::Args),
+    // Described where its flags are.
+    Pki(pki::Args),
     /// Show it all at work in one process
     Demo(demo::Args),
     // Described where its flags are.
@@ -86,6 +89,7 @@ impl Command {
             Self::Dump(args) => args.run(stop).await,
             Self::Registrars(args) => args.run(stop).await,
             Self::Watch(args) => args.run(stop).await,
+            Self::Pki(args) => args.run(),
             Self::Demo(args) => args.run(stop).await,
             Self::Sim(args) => args.run(stop).await,
             Self::Completions(args) => args.run(),

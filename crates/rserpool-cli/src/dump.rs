@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use crate::output::{self, OutputFlags};
 use crate::signals::Stop;
+use crate::tls::TlsFlags;
 use crate::view::ElementView;
 use rserpool::proto::id::{PoolHandle, ServerId};
 use rserpool::proto::machine::{Locator, TransportKind};
@@ -18,13 +19,15 @@ pub(crate) struct Args {
     pool: Option<PoolHandle>,
     /// The registrar, at its --enrp address
     ///
-    /// One on this machine is asked as a reader. Others show their handlespace to registrars only:
+    /// One on this machine, or of a secured scope, is asked as a reader. Others show their handlespace to registrars only:
     /// they are asked as one that is gone again when it has read.
     #[arg(long, value_name = "ADDR", default_value = "tcp://127.0.0.1:9901")]
     peer: Locator,
     /// Only elements whose home it is
     #[arg(long)]
     own: bool,
+    #[command(flatten)]
+    tls: TlsFlags,
     #[command(flatten)]
     output: OutputFlags,
 }
@@ -67,12 +70,13 @@ struct Entry {
 impl Args {
     pub(crate) async fn run(self, stop: &Stop) -> Result<(), Failure> {
         let address = self.peer.primary();
-        let reader = match address.ip().is_loopback() {
+        let tls = self.tls.open()?;
+        let reader = match address.ip().is_loopback() || tls.is_some() {
             true => ServerId::NONE,
             false => ServerId(drawn()?),
         };
         let options =
-            Options { own_only: self.own, extensions: true, reader, ..Options::default() };
+            Options { own_only: self.own, extensions: true, reader, tls, ..Options::default() };
         let table = tokio::select! {
             table = table::read_with(&self.peer, options) => table.map_err(|error| {
                 Failure::failed(error).next("say by --peer where a registrar serves others")

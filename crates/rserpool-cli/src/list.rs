@@ -3,10 +3,11 @@
 use crate::failure::Failure;
 use crate::output::{self, OutputFlags};
 use crate::signals::Stop;
+use crate::tls::TlsFlags;
 use crate::view::{self, PoolView};
 use rserpool::proto::id::PoolHandle;
 use rserpool::proto::machine::Locator;
-use rserpool::table::TableError;
+use rserpool::table::{Options, TableError};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
@@ -30,6 +31,8 @@ pub(crate) struct EnrpFlag {
         default_value = "tcp://127.0.0.1:9901"
     )]
     enrp: Locator,
+    #[command(flatten)]
+    tls: TlsFlags,
 }
 
 const EXAMPLES: &str = "\
@@ -63,9 +66,15 @@ impl Args {
 impl EnrpFlag {
     /// All pools, or one of them, which may be none.
     pub(crate) async fn read(&self, only: Option<&PoolHandle>) -> Result<Vec<PoolView>, Failure> {
-        let table = rserpool::table::read(&self.enrp).await.map_err(Self::failed)?;
+        let options = self.options()?;
+        let table = rserpool::table::read_with(&self.enrp, options).await.map_err(Self::failed)?;
         let wanted = table.pools.iter().filter(|pool| only.is_none_or(|only| *only == pool.handle));
         Ok(wanted.map(|pool| PoolView::new(&pool.handle, &pool.elements)).collect())
+    }
+
+    /// How they are read.
+    pub(crate) fn options(&self) -> Result<Options, Failure> {
+        Ok(Options { tls: self.tls.open()?, ..Options::default() })
     }
 
     /// Where tables are read.

@@ -62,7 +62,7 @@ impl Refusal {
             },
             Some(ErrorCause::SecurityConsiderations) => refusal(
                 "the registrar does not permit it".into(),
-                "check who may register in this pool",
+                "check who may register in this pool, and from which addresses",
             ),
             Some(ErrorCause::InvalidValues(value)) if is_transport(value) => refusal(
                 "the registrar does not accept the address: this host's association with it has \

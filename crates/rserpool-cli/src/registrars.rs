@@ -8,6 +8,7 @@ use crate::units;
 use rserpool::peers::{self, Answer, Copies};
 use rserpool::proto::id::ServerId;
 use rserpool::proto::machine::Locator;
+use rserpool::table::Options;
 use serde::Serialize;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -91,23 +92,24 @@ impl Args {
     async fn look(&self) -> Result<Vec<View>, Failure> {
         let first_at = self.enrp.at();
         let failed = |error| EnrpFlag::failed(error);
-        let first = peers::ask(first_at, self.wait).await.map_err(failed)?;
+        let options = Options { timeout: self.wait, ..self.enrp.options()? };
+        let first = peers::ask(first_at, &options).await.map_err(failed)?;
         let known: Vec<_> = first.peers.clone();
         let asked = known.into_iter().map(|(server, at)| {
-            let wait = self.wait;
-            tokio::spawn(async move { (server, peers::ask(&at, wait).await.ok(), at) })
+            let options = options.clone();
+            tokio::spawn(async move { (server, peers::ask(&at, &options).await.ok(), at) })
         });
         let asked: Vec<_> = asked.collect();
         let began = Instant::now();
-        let copies = Copies::read(first_at, self.wait).await.map_err(failed)?;
+        let copies = Copies::read(first_at, &options).await.map_err(failed)?;
         let mut views = vec![view(first.server, first_at, Some(&first), &copies)];
         for task in asked {
             let Ok((server, answer, at)) = task.await else { continue };
             let mut shown = view(server, &at, answer.as_ref(), &copies);
             while shown.in_sync == Some(false) && began.elapsed() < self.wait {
                 sleep(LOOK).await;
-                let Ok(again) = peers::ask(&at, self.wait).await else { break };
-                let copies = Copies::read(first_at, self.wait).await.map_err(failed)?;
+                let Ok(again) = peers::ask(&at, &options).await else { break };
+                let copies = Copies::read(first_at, &options).await.map_err(failed)?;
                 shown = view(server, &at, Some(&again), &copies);
                 if shown.in_sync == Some(true) {
                     shown.lag_ms = u64::try_from(began.elapsed().as_millis()).ok();

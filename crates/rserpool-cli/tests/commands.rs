@@ -522,3 +522,45 @@ fn own_folder(test: &str) -> std::path::PathBuf {
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
+
+#[test]
+fn a_scope_is_secured_by_a_few_commands_and_lets_nobody_in_who_has_no_certificate() {
+    let folder = std::env::temp_dir().join(format!("rserpool-secured-{}", std::process::id()));
+    let dir = folder.to_str().unwrap();
+    let pki = |arguments: &[&str]| {
+        let made = run(&[&["pki"], arguments, &["--dir", dir]].concat());
+        assert!(made.status.success(), "{}", stderr(&made));
+    };
+    pki(&["init", "--scope", "lab"]);
+    for role in ["registrar", "user", "operator"] {
+        pki(&["issue", role]);
+    }
+    pki(&["issue", "element", "--pool", "web*"]);
+    let certificate = |name: &str| folder.join(format!("{name}.pem")).display().to_string();
+    let any = "tcp://127.0.0.1:0";
+    let flags =
+        ["registrar", "--asap", any, "--enrp", any, "--tls-cert", &certificate("registrar")];
+    let mut registrar = Running::start(&flags);
+    let line = registrar.log("registrar started");
+    assert_eq!(line["secured"], true);
+    let address = |key: &str| line[key].as_str().unwrap().to_owned();
+    let scope = Scope { asap: address("asap"), enrp: address("enrp"), registrar };
+
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    let mut element = scope.element(address, &["--tls-cert", &certificate("element")]);
+    let list = |who: &[&str]| run(&[&["list", "--json", "--enrp", &scope.enrp], who].concat());
+    let listed = list(&["--tls-cert", &certificate("operator")]);
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed[0]["pool"], "web");
+    assert_eq!(list(&[]).status.code(), Some(1));
+    assert_eq!(list(&["--tls-cert", &certificate("user")]).status.code(), Some(1));
+    let resolve = |who: &[&str]| {
+        run(&[&["resolve", "web", "--registrar", &scope.asap], who].concat()).status.code()
+    };
+    assert_eq!(resolve(&["--tls-cert", &certificate("user")]), Some(0));
+    assert_eq!(resolve(&[]), Some(1));
+    element.signal(Signal::INT);
+    assert!(element.wait().success());
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -12,6 +12,7 @@
 
 use crate::id::AssociationId;
 use crate::time::Instant;
+use crate::wire::capability::Owner;
 use crate::wire::transport::Addresses;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -156,23 +157,61 @@ pub enum Channel {
 }
 
 /// Who the other end has proved to be.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Identity {
-    /// Nobody: the transport is open.
+    /// Nobody: the transport is open, or the other end has shown no certificate.
     #[default]
     Anonymous,
-    /// The subject of a verified certificate.
-    Verified {
-        /// What kind of name it is.
-        kind: IdentityKind,
-        /// The name, opaque here.
-        name: Arc<str>,
-    },
+    /// The subject of a certificate that was verified.
+    Verified(Arc<Subject>),
+}
+
+impl Identity {
+    /// Who owns what this identity registers; `None` if it has proved nothing.
+    pub fn owner(&self) -> Option<Owner> {
+        match self {
+            Self::Anonymous => None,
+            Self::Verified(subject) => Some(subject.owner),
+        }
+    }
+
+    /// Its names; none if it has proved nothing.
+    pub fn names(&self) -> &[Name] {
+        match self {
+            Self::Anonymous => &[],
+            Self::Verified(subject) => &subject.names,
+        }
+    }
+}
+
+/// The subject of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// All its names, those first that say most: URIs, then host names, then its common name.
+    pub names: Vec<Name>,
+    /// What stands for it between registrars: the first 16 bytes of SHA-256 of the first name.
+    /// Computed by the driver, which has the cryptography.
+    pub owner: Owner,
+}
+
+/// A name in a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    /// What kind of name it is.
+    pub kind: NameKind,
+    /// The name itself.
+    pub text: Arc<str>,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// Kinds of names in certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum IdentityKind {
+pub enum NameKind {
     /// A URI, such as `rserpool://scope/registrar`.
     Uri,
     /// A host name.
@@ -196,6 +235,8 @@ pub enum CloseReason {
     Malformed,
     /// A limit of ours: too many associations, or a peer that does not read.
     OverLimit,
+    /// It could not prove who it is, or does not believe who we are.
+    Untrusted,
 }
 
 /// Transport protocols that carry ASAP and ENRP.

@@ -17,6 +17,7 @@
 //! * [`cookie`] signs the state of sessions, which their users carry from element to element.
 //! * [`scope`] names pools of other scopes and finds their registrars.
 //! * [`table`] reads all that a registrar knows, [`peers`] asks registrars about each other.
+//! * [`tls`] secures all that, and says who is who.
 //! * [`driver`] is what they run on, and [`proto`] all that needs no input or output.
 //!
 //! Everything runs on the tokio runtime it is started on, be it of one thread or many, as one task
@@ -38,6 +39,7 @@ pub mod scope;
 mod seed;
 pub mod session;
 pub mod table;
+pub mod tls;
 
 pub use pool_element::PoolElement;
 pub use pool_user::PoolUser;

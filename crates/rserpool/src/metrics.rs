@@ -45,6 +45,7 @@ metrics! {
     associations_connected_total: "Associations opened from here.",
     associations_turned_away_total: "Associations closed at once because there were too many.",
     associations_malformed_total: "Associations closed because what came was not the protocol.",
+    associations_untrusted_total: "Connections closed because TLS could not be agreed on.",
     associations_stuck_total: "Associations closed because the other end did not read.",
     associations_restarted_total: "SCTP associations that the other end has begun anew.",
     associations_peeled_off_total: "SCTP associations that were given a socket of their own.",

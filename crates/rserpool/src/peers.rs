@@ -34,14 +34,14 @@ pub struct Answer {
     pub round_trip: Duration,
 }
 
-/// Asks the registrar with this ENRP address, and waits for so long at most. One that speaks the RFC alone
+/// Asks the registrar with this ENRP address; of the options the time it may take and TLS count. One that speaks the RFC alone
 /// answers no reader: it is asked by a registrar of a moment.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let first = "tcp://127.0.0.1:9901".parse()?;
-/// let answer = rserpool::peers::ask(&first, std::time::Duration::from_secs(1)).await?;
+/// let answer = rserpool::peers::ask(&first, &Default::default()).await?;
 /// println!("{} knows {} others", answer.server, answer.peers.len());
 /// # Ok(())
 /// # }
@@ -49,9 +49,10 @@ pub struct Answer {
 ///
 /// # Errors
 /// As those of [`table::read`].
-pub async fn ask(at: &Locator, wait: Duration) -> Result<Answer, TableError> {
+pub async fn ask(at: &Locator, options: &Options) -> Result<Answer, TableError> {
+    let wait = options.timeout;
     let answer = async {
-        let mut reader = Reader::connect(at, wait).await?;
+        let mut reader = Reader::connect(at, options).await?;
         let asked = std::time::Instant::now();
         let question = Body::Presence {
             reply_required: true,
@@ -113,12 +114,13 @@ fn locator(transport: &Transport) -> Option<Locator> {
 pub struct Copies(Handlespace);
 
 impl Copies {
-    /// Reads the table of the registrar with this ENRP address.
+    /// Reads the table of the registrar with this ENRP address; of the options the time it may take and
+    /// TLS count.
     ///
     /// # Errors
     /// As those of [`table::read`].
-    pub async fn read(at: &Locator, wait: Duration) -> Result<Self, TableError> {
-        let options = Options { extensions: true, timeout: wait, ..Options::default() };
+    pub async fn read(at: &Locator, options: &Options) -> Result<Self, TableError> {
+        let options = Options { extensions: true, ..options.clone() };
         let table = table::read_with(at, options).await?;
         let config = HandlespaceConfig { max_elements: usize::MAX, ..HandlespaceConfig::default() };
         let mut space = Handlespace::new(config, [0; 32]);

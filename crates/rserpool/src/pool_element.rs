@@ -133,6 +133,7 @@ impl PoolElement {
         };
         let mut driver = Driver::new(host, inbox, network.limits, metrics.clone());
         driver.set_local(network.local);
+        driver.set_tls(network.tls);
         driver.add_announcements(Channel::Asap, network.announcements, None);
         tokio::spawn(driver.run());
         Ok(Self { handle, commands, events, status, metrics })

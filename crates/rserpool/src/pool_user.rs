@@ -92,6 +92,7 @@ impl PoolUser {
         let metrics = Arc::<Metrics>::default();
         let mut driver = Driver::new(host, inbox, network.limits, metrics.clone());
         driver.set_local(network.local);
+        driver.set_tls(network.tls);
         driver.add_announcements(Channel::Asap, network.announcements, None);
         tokio::spawn(driver.run());
         let next_request = AtomicU64::new(0);

@@ -12,6 +12,7 @@ use crate::proto::registrar as machine;
 use crate::proto::time::Instant;
 use crate::proto::wire::{PORT_ASAP, PORT_ENRP};
 use crate::seed::seed;
+use crate::tls::Tls;
 use listening::{Listening, Sockets};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -43,6 +44,14 @@ pub struct Config {
     /// Groups and their ports in which it tells other registrars where it is, on the same
     /// interfaces, and finds them. Defaults to rsplib's, [`RSPLIB_ENRP_GROUP`]; none switches it off.
     pub enrp_groups: Vec<SocketAddr>,
+    /// Secures all connections, which then are over TCP; goes with an [`Authority`] that is. None by
+    /// default: the scope is an open one.
+    ///
+    /// [`Authority`]: crate::proto::registrar::Authority
+    pub tls: Option<Tls>,
+    /// Addresses for users without TLS beside those of `asap`, if the authority lets everybody
+    /// resolve. None by default.
+    pub plain: Vec<Locator>,
 }
 
 impl Default for Config {
@@ -54,6 +63,8 @@ impl Default for Config {
             limits: Limits::default(),
             announcements: Announcements::default(),
             enrp_groups: vec![RSPLIB_ENRP_GROUP],
+            tls: None,
+            plain: Vec::new(),
         }
     }
 }
@@ -85,6 +96,7 @@ pub struct Registrar {
     id: ServerId,
     asap: Listening,
     enrp: Listening,
+    plain: Listening,
     commands: mpsc::Sender<Command>,
     events: broadcast::Sender<Event>,
     metrics: Arc<Metrics>,
@@ -106,8 +118,10 @@ impl Registrar {
     /// # Panics
     /// Outside a tokio runtime with time and net enabled.
     pub async fn start(mut config: Config) -> Result<Self, BindError> {
-        let asap = Sockets::open(&config.asap)?;
-        let enrp = Sockets::open(&config.enrp)?;
+        let secured = config.tls.is_some();
+        let asap = Sockets::open(&config.asap, secured)?;
+        let enrp = Sockets::open(&config.enrp, secured)?;
+        let plain = Sockets::open(&config.plain, secured)?;
         config.machine.enrp_port = enrp.listening.tcp.first().map_or(0, SocketAddr::port);
         let announcements = config.announcements;
         let interfaces = announcements.interfaces.clone();
@@ -127,13 +141,15 @@ impl Registrar {
         let metrics = Arc::<Metrics>::default();
         let host = Host { machine, events: events.clone(), has_left: false };
         let mut driver = Driver::new(host, inbox, config.limits, metrics.clone());
+        driver.set_tls(config.tls);
         driver.add_announcements(Channel::Asap, announcements, asap_port);
         driver.add_announcements(Channel::Enrp, among_registrars, enrp_port);
         let (asap, enrp) =
             (asap.serve(Channel::Asap, &mut driver), enrp.serve(Channel::Enrp, &mut driver));
-        info!(server = %id, asap = %asap, enrp = %enrp, "registrar started");
+        let plain = plain.serve_plainly(Channel::Asap, &mut driver);
+        info!(server = %id, asap = %asap, enrp = %enrp, secured, "registrar started");
         let task = tokio::spawn(driver.run());
-        Ok(Self { id, asap, enrp, commands, events, metrics, task })
+        Ok(Self { id, asap, enrp, plain, commands, events, metrics, task })
     }
 
     /// Its identifier.
@@ -150,6 +166,11 @@ impl Registrar {
     /// As [`Registrar::asap`], over TCP.
     pub fn asap_addrs(&self) -> &[SocketAddr] {
         &self.asap.tcp
+    }
+
+    /// Where users come to without TLS, in the order of [`Config::plain`].
+    pub fn plain_addrs(&self) -> &[SocketAddr] {
+        &self.plain.tcp
     }
 
     /// Where registrars come to, in the order of [`Config::enrp`], with the transports that there are.

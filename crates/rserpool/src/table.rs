@@ -9,7 +9,7 @@
 //! as sender says that a reader is asking, who wants no updates and becomes no peer. It goes over TCP or
 //! SCTP; with [`TransportKind::Auto`] over SCTP if that answers within 250 ms.
 
-use crate::driver::{Call, HEAD_START, is_sctp_available};
+use crate::driver::{Call, HEAD_START, Stream, is_sctp_available};
 use crate::proto::id::ServerId;
 use crate::proto::machine::{Locator, TransportKind};
 use crate::proto::wire::PPID_ENRP;
@@ -20,6 +20,7 @@ use crate::proto::wire::operation_error::ErrorCause;
 use crate::proto::wire::server_information::ServerInformation;
 use crate::proto::wire::transport::{Addresses, SctpTransport, Transport, TransportUse};
 use crate::seed::seed;
+use crate::tls::{self, Tls};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -38,7 +39,7 @@ pub struct Table {
 }
 
 /// How to read a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Only elements whose home the registrar is (the W flag). Defaults to all it knows.
     pub own_only: bool,
@@ -54,6 +55,8 @@ pub struct Options {
     pub reader: ServerId,
     /// Most elements taken. Defaults to 10 million, more than a registrar can hold.
     pub max_elements: usize,
+    /// Secures the connection, for registrars of a secured scope. None by default.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Options {
@@ -64,6 +67,7 @@ impl Default for Options {
             extensions: false,
             reader: ServerId::NONE,
             max_elements: 10_000_000,
+            tls: None,
         }
     }
 }
@@ -154,8 +158,10 @@ pub async fn read(at: &Locator) -> Result<Table, TableError> {
 /// # Errors
 /// [`TableError`]; nothing of a table that was not read to its end is returned.
 pub async fn read_with(at: &Locator, options: Options) -> Result<Table, TableError> {
-    match Reader::connect(at, options.timeout).await?.table(options).await {
-        Err(TableError::Rejected { errors, .. }) if options.extensions && !errors.is_empty() => {
+    match Reader::connect(at, &options).await?.table(&options).await {
+        Err(TableError::Rejected { errors, .. })
+            if options.extensions && options.tls.is_none() && !errors.is_empty() =>
+        {
             read_stranger(at, options).await
         }
         read => read,
@@ -164,10 +170,10 @@ pub async fn read_with(at: &Locator, options: Options) -> Result<Table, TableErr
 
 /// Reads what a registrar that speaks the RFC alone knows; lives in seconds as well.
 async fn read_stranger(at: &Locator, options: Options) -> Result<Table, TableError> {
-    let mut reader = Reader::connect(at, options.timeout).await?;
+    let mut reader = Reader::connect(at, &options).await?;
     let from = reader.greet().await?;
     let options = Options { extensions: false, reader: from, ..options };
-    let mut table = reader.table(options).await?;
+    let mut table = reader.table(&options).await?;
     for element in table.pools.iter_mut().flat_map(|pool| &mut pool.elements) {
         if element.life > 0 {
             element.life = (element.life - 1) / 1_000 + 1;
@@ -182,9 +188,9 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) async fn connect(at: &'a Locator, wait: Duration) -> Result<Self, TableError> {
-        let address = || at.clone();
-        let connected = timeout(wait, Connection::open(at)).await;
+    pub(crate) async fn connect(at: &'a Locator, options: &Options) -> Result<Self, TableError> {
+        let (address, wait) = (|| at.clone(), options.timeout);
+        let connected = timeout(wait, Connection::open(at, options.tls.as_ref())).await;
         let connection = connected
             .map_err(|_| TableError::TimedOut { address: address(), after: wait })?
             .map_err(|source| TableError::Connect { address: address(), source })?;
@@ -192,14 +198,14 @@ impl<'a> Reader<'a> {
     }
 
     /// All pieces.
-    async fn table(&mut self, options: Options) -> Result<Table, TableError> {
+    async fn table(&mut self, options: &Options) -> Result<Table, TableError> {
         let address = || self.at.clone();
         let (at, after) = (address(), options.timeout);
         let timed_out = |_| TableError::TimedOut { address: at.clone(), after };
         let mut table = Table { server: ServerId::NONE, pools: Vec::new() };
         let mut elements = 0;
         loop {
-            let piece = self.piece(&options);
+            let piece = self.piece(options);
             let (server, piece, more) = timeout(after, piece).await.map_err(timed_out)??;
             table.server = server;
             for entry in piece {
@@ -290,7 +296,7 @@ const NO_ELEMENTS: u16 = 0xffff;
 /// A connection to a registrar.
 enum Connection {
     Tcp {
-        stream: TcpStream,
+        stream: Stream,
         buffer: Vec<u8>,
         /// How much of `buffer` is handled.
         done: usize,
@@ -305,7 +311,16 @@ enum Broken {
 }
 
 impl Connection {
-    async fn open(at: &Locator) -> io::Result<Self> {
+    async fn open(at: &Locator, tls: Option<&Tls>) -> io::Result<Self> {
+        if let Some(tls) = tls {
+            if at.transport == TransportKind::Sctp {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, tls::OVER_TCP_ONLY));
+            }
+            let to = at.primary();
+            let stream = tls.connect(TcpStream::connect(to).await?, to).await?;
+            let stream = Stream::Secured(Box::new(stream));
+            return Ok(Self::Tcp { stream, buffer: Vec::new(), done: 0 });
+        }
         let addresses: Vec<SocketAddr> = at.socket_addrs().collect();
         let sctp = Call::connect(&addresses);
         match at.transport {
@@ -317,7 +332,7 @@ impl Connection {
             }
             TransportKind::Auto | TransportKind::Tcp => {}
         }
-        let stream = TcpStream::connect(at.primary()).await?;
+        let stream = Stream::Plain(TcpStream::connect(at.primary()).await?);
         Ok(Self::Tcp { stream, buffer: Vec::new(), done: 0 })
     }
 
@@ -338,7 +353,10 @@ impl Connection {
 
     async fn send(&mut self, message: &[u8]) -> io::Result<()> {
         match self {
-            Self::Tcp { stream, .. } => stream.write_all(message).await,
+            Self::Tcp { stream, .. } => {
+                stream.write_all(message).await?;
+                stream.flush().await
+            }
             Self::Sctp(call) => call.send(PPID_ENRP, message).await,
         }
     }

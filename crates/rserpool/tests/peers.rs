@@ -188,23 +188,23 @@ async fn registrars_are_asked_about_each_other_and_compared() {
     let _there = element(&[&second], 82).await;
     until(&first, |machine| machine.handlespace().element_count() == 2).await;
     until(&second, |machine| machine.handlespace().element_count() == 2).await;
-    let wait = Duration::from_secs(5);
+    let options = rserpool::table::Options::default();
     let places = [&first.enrp()[0], &second.enrp()[0]];
-    let answer = rserpool::peers::ask(places[0], wait).await.unwrap();
+    let answer = rserpool::peers::ask(places[0], &options).await.unwrap();
     assert_eq!((answer.server, answer.is_serving), (first.id(), true));
     assert_eq!(answer.peers.len(), 1);
     assert_eq!(answer.peers[0].0, second.id());
-    let other = rserpool::peers::ask(&answer.peers[0].1, wait).await.unwrap();
+    let other = rserpool::peers::ask(&answer.peers[0].1, &options).await.unwrap();
     assert_eq!(other.server, second.id());
     for place in places {
-        let copies = rserpool::peers::Copies::read(place, wait).await.unwrap();
+        let copies = rserpool::peers::Copies::read(place, &options).await.unwrap();
         assert_eq!(copies.elements(first.id()), 1);
         assert!(copies.agree(&answer) && copies.agree(&other));
     }
     drop(here);
     until(&first, |machine| machine.handlespace().element_count() == 1).await;
-    let copies = rserpool::peers::Copies::read(places[0], wait).await.unwrap();
+    let copies = rserpool::peers::Copies::read(places[0], &options).await.unwrap();
     assert!(!copies.agree(&answer) && copies.agree(&other), "it has ended meanwhile");
     // Whoever only asks is no registrar.
-    assert_eq!(rserpool::peers::ask(places[0], wait).await.unwrap().peers.len(), 1);
+    assert_eq!(rserpool::peers::ask(places[0], &options).await.unwrap().peers.len(), 1);
 }

@@ -7,6 +7,7 @@
 //! announce = ["eth0"]                # interfaces to announce it on; none by default
 //! announce_groups = ["239.0.0.50:3863", "[ff05::133]:3863"]
 //! enrp_groups = ["239.0.0.51:9901"]  # where registrars find each other; [] for nowhere
+//! plain = []                         # for users without TLS, where everybody may resolve
 //! id = "0x1234abcd"                  # drawn at the start if it is not given
 //! log_level = "info"
 //! log_format = "json"
@@ -33,6 +34,18 @@
 //! life_unit = "milliseconds"         # of elements without our extensions; or seconds
 //! registered_addresses = "association"  # over SCTP; or any
 //!
+//! [tls]                              # a secured scope; see docs/OPERATING.md
+//! certificate = "pki/registrar.pem"  # its key is in registrar.key, whom to believe in ca.pem
+//! readers = "verified"               # who may resolve: or "users", "everybody"
+//! registrars = ["*.example.org"]     # names that are registrars, besides rserpool://SCOPE/registrar
+//! operators = []                     # names that may read tables, besides .../operator
+//!
+//! [[tls.grant]]                      # what elements may do, besides .../element/PATTERN
+//! name = "web-*.example.org"
+//! pools = ["web", "web-*"]
+//! policies = ["round-robin"]         # all if none is named
+//! any_address = false                # or for servers that are elsewhere
+//!
 //! [distance]                         # for policies with a word `distance`, such as least-used-dpf
 //! location = "berlin"                # of this registrar
 //! [distance.hosts]                   # where elements are, or how far; others: as they say or answer
@@ -56,15 +69,19 @@ use crate::args::group;
 use crate::config::{self, Problem, Section};
 use crate::definitions;
 use crate::logging::{self, LogFormat};
+use crate::tls;
 use crate::units;
 use clap::ValueEnum as _;
 use rserpool::driver::Announcements;
 use rserpool::proto::id::{PoolHandle, ServerId};
 use rserpool::proto::machine::Locator;
-use rserpool::proto::policy::Rules;
-use rserpool::proto::registrar::{AddressRule, LifeUnit, RegistrarConfig};
+use rserpool::proto::policy::{PolicyTable, Rules};
+use rserpool::proto::registrar::{
+    AddressRule, ElementGrant, Grants, LifeUnit, Pattern, Readers, RegistrarConfig,
+};
 use rserpool::proto::timers::{Preset, RegistrarTimers};
 use rserpool::scope::ScopeName;
+use rserpool::tls::Settings;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use toml::de::DeValue;
@@ -95,6 +112,12 @@ pub(crate) struct ScopeConfig {
     pub(crate) announcements: Announcements,
     /// Where registrars find each other.
     pub(crate) enrp_groups: Option<Vec<SocketAddr>>,
+    /// With which certificates, in a secured scope.
+    pub(crate) tls: Option<Settings>,
+    /// What is granted then.
+    pub(crate) grants: Grants,
+    /// Where users are served without.
+    pub(crate) plain: Vec<Locator>,
     /// The registrar itself.
     pub(crate) machine: RegistrarConfig,
 }
@@ -171,6 +194,9 @@ impl ScopeConfig {
             enrp: section.take_list("enrp", config::parsed),
             announcements: Announcements::default(),
             enrp_groups: section.take_list("enrp_groups", |value| group(config::text(value)?)),
+            tls: None,
+            grants: Grants::default(),
+            plain: section.take_list("plain", config::parsed).unwrap_or_default(),
             machine: RegistrarConfig::default(),
         };
         if scope.asap.as_ref().is_some_and(Vec::is_empty) {
@@ -186,7 +212,55 @@ impl ScopeConfig {
             announcements.groups = groups;
         }
         machine(section, &mut scope.machine, preset);
+        let policies = &scope.machine.limits.handlespace.policies;
+        section.section("tls", |section| {
+            scope.tls = tls::read(section);
+            scope.grants = grants(section, policies);
+        });
+        if !scope.plain.is_empty() && scope.grants.readers != Readers::Everybody {
+            section.problem("plain", "only where [tls] says readers = \"everybody\"");
+        }
         scope
+    }
+}
+
+/// Reads what is granted to names in certificates.
+fn grants(section: &mut Section<'_>, policies: &PolicyTable) -> Grants {
+    let pattern = |value: &DeValue<'_>| config::text(value).map(Pattern::new);
+    let mut grants = Grants {
+        registrars: section.take_list("registrars", pattern).unwrap_or_default(),
+        operators: section.take_list("operators", pattern).unwrap_or_default(),
+        ..Grants::default()
+    };
+    section.set("readers", &mut grants.readers, readers);
+    section.sections("grant", |section| {
+        let policy = |value: &DeValue<'_>| {
+            let name = config::text(value)?;
+            let kind =
+                policies.by_name(name).ok_or_else(|| format!("there is no policy {name}"))?;
+            Ok(kind.number)
+        };
+        let name = section.take("name", pattern);
+        if name.is_none() && !section.has_taken("name") {
+            section.problem("name", "a grant says whose it is");
+        }
+        let grant = ElementGrant {
+            name: name.unwrap_or(Pattern::new("")),
+            pools: section.take_list("pools", pattern).unwrap_or_default(),
+            policies: section.take_list("policies", policy).unwrap_or_default(),
+            any_address: section.take("any_address", config::truth).unwrap_or(false),
+        };
+        grants.elements.push(grant);
+    });
+    grants
+}
+
+fn readers(value: &DeValue<'_>) -> Result<Readers, String> {
+    match config::text(value)? {
+        "verified" => Ok(Readers::Verified),
+        "users" => Ok(Readers::Named(Vec::new())),
+        "everybody" => Ok(Readers::Everybody),
+        _ => Err("it is neither \"verified\" nor \"users\" nor \"everybody\"".into()),
     }
 }
 

@@ -9,20 +9,24 @@ use crate::failure::Failure;
 use crate::logging::{self, LogFlags};
 use crate::output;
 use crate::signals::Stop;
+use crate::tls::{self, TlsFlags};
 use crate::units;
 pub(crate) use config::rules;
 use config::{FileConfig, ScopeConfig};
 use drain::PidFile;
 use futures_util::future::join_all;
 use rserpool::Registrar;
-use rserpool::driver::BindError;
+use rserpool::driver::{BindError, is_sctp_available};
 use rserpool::proto::id::ServerId;
 use rserpool::proto::machine::Locator;
+use rserpool::proto::registrar::{Authority, Grants, Readers};
 use rserpool::registrar::Config;
 use rserpool::scope::ScopeName;
+use rserpool::tls::Settings;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tracing::info;
 
 /// Keep the pools: the server that elements register with and users ask
@@ -66,6 +70,8 @@ pub(crate) struct Args {
     /// Which set of timers [default: default]
     #[arg(long, value_name = "SET", value_enum)]
     timers: Option<Timers>,
+    #[command(flatten)]
+    tls: TlsFlags,
     /// Read what the flags do not say from a TOML file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -134,6 +140,10 @@ A file, with everything by default but what it says:
   associations = 20000
   idle_timeout = \"120s\"
   max_items = 128
+
+  [tls]                            # a secured scope
+  certificate = \"pki/registrar.pem\" # its key is in registrar.key, whom to believe in ca.pem
+  readers = \"verified\"             # who may resolve; or users, everybody
 
 One process serves several scopes, each fully apart, by a section for each:
   [[scope]]
@@ -217,10 +227,10 @@ impl Args {
             return Err(Failure::usage(
                 "the file has scopes: flags cannot say of which they speak",
             )
-            .next("leave --asap, --enrp, --peer, --announce and --id out, and put them there"));
+            .next("leave --asap, --enrp, --peer, --announce, --id and --tls-cert out, and put them there"));
         }
         let scopes = file.scopes.into_iter();
-        scopes.map(|scope| Ok((scope.name.clone(), config(scope)))).collect()
+        scopes.map(|scope| Ok((scope.name.clone(), config(scope)?))).collect()
     }
 
     fn says_something_of_a_scope(&self) -> bool {
@@ -229,6 +239,7 @@ impl Args {
             || !self.enrp_group.is_empty()
             || self.id.is_some()
             || self.announce.is_given()
+            || self.tls.settings().is_some()
     }
 
     /// The only scope, as flags and file say.
@@ -250,7 +261,8 @@ impl Args {
         if let Some(id) = self.id {
             file.machine.id = ServerId(id);
         }
-        let config = config(file);
+        file.tls = self.tls.settings().or(file.tls);
+        let config = config(file)?;
         let clash = |asap: &&Locator| {
             asap.port != 0 && config.enrp.iter().any(|enrp| enrp.primary() == asap.primary())
         };
@@ -263,14 +275,22 @@ impl Args {
 }
 
 /// What a registrar is started with.
-fn config(scope: ScopeConfig) -> Config {
+fn config(scope: ScopeConfig) -> Result<Config, Failure> {
     let mut config = Config { machine: scope.machine, ..Config::default() };
     config.asap = scope.asap.unwrap_or(config.asap);
     config.enrp = scope.enrp.unwrap_or(config.enrp);
     config.announcements = scope.announcements;
     config.enrp_groups = scope.enrp_groups.unwrap_or(config.enrp_groups);
     config.limits.associations = config.machine.limits.associations;
-    config
+    config.plain = scope.plain;
+    if let Some(settings) = scope.tls {
+        let anonymous = scope.grants.readers == Readers::Everybody;
+        let tls = tls::open(Settings { anonymous, ..settings })?;
+        let grants = Grants { scope: tls.scope().as_str().into(), ..scope.grants };
+        config.machine.authority = Authority::Secured(Arc::new(grants));
+        config.tls = Some(tls);
+    }
+    Ok(config)
 }
 
 /// Which address cannot be had, and by which flag to take another.
@@ -283,6 +303,9 @@ fn not_listening(error: &BindError, asap: &[SocketAddr]) -> Failure {
         }
         io::ErrorKind::AddrNotAvailable => format!("{address} is not an address of this machine"),
         io::ErrorKind::PermissionDenied => format!("this user may not listen on {address}"),
+        io::ErrorKind::Unsupported if is_sctp_available() || source.get_ref().is_some() => {
+            return Failure::failed(error).next(format!("write {flag} tcp://{address}"));
+        }
         io::ErrorKind::Unsupported => return no_sctp(flag),
         _ => error.to_string(),
     };

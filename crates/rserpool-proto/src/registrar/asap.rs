@@ -59,16 +59,24 @@ impl Registrar {
         now: Instant,
         assoc: AssociationId,
         handle: PoolHandle,
-        element: Box<PoolElement>,
+        mut element: Box<PoolElement>,
     ) {
         let Some(association) = self.associations.get(&assoc) else {
             return;
         };
-        let action = Action::Register { handle: &handle, id: element.id };
+        let action = Action::Register {
+            handle: &handle,
+            id: element.id,
+            policy: element.policy.number,
+            transport: &element.user_transport,
+            from: &association.remote,
+        };
         if !self.config.authority.permits(&association.identity, &action) {
             let cause = ErrorCause::SecurityConsiderations;
             return self.refuse_registration(assoc, handle, element.id, cause);
         }
+        // Whoever has proved who it is owns it; nobody says that itself.
+        element.extensions.owner = association.identity.owner();
         if !self.must_wait(now, assoc, &handle, &element) {
             self.let_in(now, assoc, handle, element);
         }
@@ -424,25 +432,31 @@ impl Registrar {
     }
 
     /// How an association stands to an element: the one that holds it speaks for it, and so may
-    /// one from its address when nobody holds it, be it new here or another registrar's.
+    /// one of its owner, in an open scope one from its address, when nobody holds it, be it new here
+    /// or another registrar's.
     pub(super) fn standing(&self, handle: &PoolHandle, id: PeId, assoc: AssociationId) -> Claimant {
         let Some(slot) = self.handlespace.slot(handle.as_bytes(), id) else {
             return Claimant::Free;
         };
         match self.holder_of(slot) {
             Some(holder) if holder == assoc => Claimant::Free,
-            _ if !self.is_registered_address(handle, id, assoc) => Claimant::Foreign,
+            _ if !self.is_owner(handle, id, assoc) => Claimant::Foreign,
             Some(_) => Claimant::Asks,
             None => Claimant::Free,
         }
     }
 
-    /// Whether an association comes from one of the addresses an element has registered.
-    fn is_registered_address(&self, handle: &PoolHandle, id: PeId, assoc: AssociationId) -> bool {
+    /// Whether an element belongs to the other end of an association: to its identity in a secured
+    /// scope, to the addresses it has registered in an open one.
+    fn is_owner(&self, handle: &PoolHandle, id: PeId, assoc: AssociationId) -> bool {
         let element = self.handlespace.element(handle.as_bytes(), id);
         let (Some(element), Some(association)) = (element, self.associations.get(&assoc)) else {
             return false;
         };
+        if self.config.authority.is_secured() {
+            let owner = association.identity.owner();
+            return owner.is_some() && element.owner() == owner;
+        }
         let remote = association.remote.addresses.as_slice();
         let asap = element.asap_transport().map_or(&[][..], |asap| asap.addresses.as_slice());
         let mut user = element.user_transport().socket_addrs().map(|user| user.ip());

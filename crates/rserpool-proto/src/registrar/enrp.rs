@@ -12,6 +12,7 @@ use crate::planted::planted;
 use crate::time::{Duration, Instant};
 use crate::wire::capability::Stamp;
 use crate::wire::enrp::{Body, Message, TableResponseBuilder, UpdateAction};
+use crate::wire::operation_error::ErrorCause;
 use crate::wire::pool_element::PoolElement;
 use crate::wire::server_information::ServerInformation;
 use crate::wire::transport::Transport;
@@ -25,6 +26,9 @@ const ELEMENTS_PER_PIECE: usize = 512;
 impl Registrar {
     pub(super) fn on_enrp(&mut self, now: Instant, assoc: AssociationId, message: Message) {
         let Message { sender, body, .. } = message;
+        if !sender.is_none() && !self.may_replicate(assoc) {
+            return self.turn_away(now, assoc, sender);
+        }
         if let Body::HandleTableRequest { own_only, capabilities } = body {
             self.note_capabilities(assoc, capabilities);
             let is_peer = !sender.is_none() && self.hear_peer(now, assoc, sender);
@@ -79,6 +83,21 @@ impl Registrar {
             Body::Error { errors } => self.ignore(assoc, Ignored::Error(errors.into())),
             Body::HandleTableRequest { .. } => {}
         }
+    }
+
+    /// Whether the other end of an association may be a registrar.
+    pub(super) fn may_replicate(&self, assoc: AssociationId) -> bool {
+        let identity = self.associations.get(&assoc).map(|known| &known.identity);
+        identity.is_some_and(|known| self.config.authority.permits(known, &Action::Replicate))
+    }
+
+    /// Somebody says to be a registrar who has not proved it: it is told once, and nothing of what
+    /// it says counts (RFC 5355 §2.5).
+    fn turn_away(&mut self, now: Instant, assoc: AssociationId, sender: ServerId) {
+        self.ignore(assoc, Ignored::NotPermitted);
+        let errors = Vec::from([ErrorCause::SecurityConsiderations]);
+        self.transmit_enrp(assoc, sender, Body::Error { errors });
+        self.disconnect(now, assoc);
     }
 
     /// Somebody who is no registrar asks who we are, or whom we know.
@@ -161,8 +180,9 @@ impl Registrar {
         };
         let local = association.remote.addresses.as_slice().iter().all(|a| a.is_loopback());
         let after = association.table_cursor.take();
-        let permitted = self.config.authority.permits(&association.identity, &Action::ReadTable);
-        if !permitted || !(local || is_peer) {
+        let authority = &self.config.authority;
+        let may_read = authority.permits(&association.identity, &Action::ReadTable);
+        if !is_peer && !(may_read && (local || authority.is_secured())) {
             self.ignore(assoc, Ignored::NotPermitted);
             return self.reject_table(assoc, sender);
         }
@@ -305,6 +325,10 @@ impl Registrar {
             self.ignore(assoc, Ignored::ForeignElement);
             return false;
         };
+        if !self.is_of_its_owner(handle, &element) {
+            self.ignore(assoc, Ignored::ForeignElement);
+            return false;
+        }
         element.life = life;
         // It has been taken over from the living, who has its values.
         let stamp = element.extensions.stamp;
@@ -341,6 +365,22 @@ impl Registrar {
                 false
             }
         }
+    }
+
+    /// Whether an element may be what another registrar says, for the sake of whom it belongs to: in
+    /// a secured scope everything has an owner, and another one gets its identifier only when the
+    /// home of what is known has gone.
+    pub(super) fn is_of_its_owner(&self, handle: &PoolHandle, element: &PoolElement) -> bool {
+        if !self.config.authority.is_secured() {
+            return true;
+        }
+        let owner = element.extensions.owner;
+        let slot = self.handlespace.slot(handle.as_bytes(), element.id);
+        let known = slot.and_then(|slot| Some((slot, self.handlespace.element_at(slot)?)));
+        owner.is_some()
+            && known.is_none_or(|(slot, known)| {
+                known.owner() == owner || !(self.is_spoken_for(slot) || self.is_vouched_for(slot))
+            })
     }
 
     /// Says when another registrar orders the elements of a pool by another text.
@@ -398,6 +438,10 @@ impl Registrar {
         handle: &PoolHandle,
         element: &PoolElement,
     ) {
+        let is_secured = self.config.authority.is_secured();
+        if is_secured && (element.home != sender || !self.is_of_its_owner(handle, element)) {
+            return;
+        }
         let stamp = element.extensions.stamp;
         if let Some(stamp) = stamp
             && let Some(slot) = self.unmoved(handle, element.id, stamp)

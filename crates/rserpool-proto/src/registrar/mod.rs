@@ -44,7 +44,7 @@ mod takeover;
 mod tests;
 
 pub use crate::wire::pool_element::LifeUnit;
-pub use authority::{Action, Authority};
+pub use authority::{Action, Authority, ElementGrant, Grants, Pattern, Readers};
 pub use config::{AddressRule, Compat, Limits, RegistrarConfig, TakeoverWinner};
 pub use event::{Event, Ignored, RemovalReason};
 

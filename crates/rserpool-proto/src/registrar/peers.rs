@@ -227,6 +227,10 @@ impl Registrar {
                 contact.attempt = None;
                 contact.assoc = Some(assoc);
             }
+            if !self.may_replicate(assoc) {
+                self.ignore(assoc, Ignored::NotPermitted);
+                return self.disconnect(now, assoc);
+            }
             if let Some(patience) = self.time_to_speak(assoc) {
                 self.timers.set(Timer::Idle(assoc), now + patience);
             }

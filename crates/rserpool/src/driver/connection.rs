@@ -1,19 +1,21 @@
-//! One TCP connection: what has come and is not a whole message yet, what waits to be sent.
+//! One TCP connection, plain or secured: what has come and is not a whole message yet, what waits to be sent.
 
 use super::ready::Signal;
+use super::stream::Stream;
 use super::{multicast, sctp};
 use crate::proto::id::AssociationId;
 use crate::proto::machine::{Channel, CloseReason};
+use crate::tls;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// A TCP connection as the driver keeps it.
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     pub(super) assoc: AssociationId,
     pub(super) channel: Channel,
     /// Opened by the other side.
@@ -26,6 +28,8 @@ pub(super) struct Connection {
     output: Vec<u8>,
     /// How much of `output` is sent.
     sent: usize,
+    /// TLS has taken what it could not give to the socket yet.
+    unflushed: bool,
     /// The socket takes no more for now.
     blocked: bool,
     /// On the driver's list of connections to be flushed.
@@ -36,7 +40,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(
-        stream: TcpStream,
+        stream: Stream,
         assoc: AssociationId,
         channel: Channel,
         accepted: bool,
@@ -50,15 +54,16 @@ impl Connection {
             stalled: false,
             output: Vec::new(),
             sent: 0,
+            unflushed: false,
             blocked: false,
             dirty: false,
             closing: false,
         }
     }
 
-    /// Bytes that wait to be sent.
+    /// Bytes that wait to be sent, at least one if TLS holds some.
     pub(super) fn queued(&self) -> usize {
-        self.output.len() - self.sent
+        self.output.len() - self.sent + usize::from(self.unflushed)
     }
 
     /// Whether trying to send may help.
@@ -114,7 +119,12 @@ impl Connection {
             }
         }
         let sent = self.sent - before;
-        self.blocked = false;
+        self.unflushed = match Pin::new(&mut self.stream).poll_flush(&mut context) {
+            Poll::Ready(Ok(())) => false,
+            Poll::Ready(Err(error)) => return Err(close_reason(&error)),
+            Poll::Pending => true,
+        };
+        self.blocked = self.unflushed;
         self.sent = 0;
         let mut buffer = std::mem::take(&mut self.output);
         if buffer.capacity() > 0 && buffer.capacity() <= SPARE_CAPACITY && spare.len() < SPARES {
@@ -144,8 +154,8 @@ impl Connection {
 
     /// Ends our direction of the stream.
     pub(super) fn shut_down(&mut self, waker: &Waker) {
-        // On TCP this is a system call that does not wait; if it fails the connection is broken
-        // already and the next read says so.
+        // On TCP this is a system call that does not wait, and TLS has flushed what it had; if it fails
+        // the connection is broken already and the next read says so.
         let _ = Pin::new(&mut self.stream).poll_shutdown(&mut Context::from_waker(waker));
     }
 }
@@ -158,11 +168,21 @@ const SPARE_CAPACITY: usize = 64 * 1024;
 /// What an error of a socket means to a machine.
 pub(super) fn close_reason(error: &io::Error) -> CloseReason {
     match error.kind() {
+        _ if tls::is_distrust(error) => CloseReason::Untrusted,
         // Where there is no SCTP nobody listens by it.
         io::ErrorKind::ConnectionRefused | io::ErrorKind::Unsupported => CloseReason::Refused,
         io::ErrorKind::TimedOut => CloseReason::TimedOut,
         _ => CloseReason::Lost,
     }
+}
+
+/// A stream that is about to be there.
+pub(super) type Opening = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
+
+/// A connection opened by somebody else, while it is being secured.
+pub(super) struct Handshake {
+    pub(super) channel: Channel,
+    pub(super) opening: Opening,
 }
 
 /// A place for a socket or an attempt, with the waker that names it.
@@ -179,6 +199,7 @@ pub(super) enum Content {
     Free,
     Listener(super::Listener),
     Attempt(super::Attempt),
+    Handshake(Handshake),
     Connection(Box<Connection>),
     Endpoint(sctp::Endpoint),
     Association(Box<sctp::Association>),

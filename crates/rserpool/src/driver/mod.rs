@@ -33,6 +33,7 @@ mod sctp;
 #[path = "no_sctp.rs"]
 mod sctp;
 mod socket;
+mod stream;
 mod traffic;
 
 pub use clock::now;
@@ -42,24 +43,25 @@ pub use multicast::{Announcements, RSPLIB_ENRP_GROUP, RSPLIB_GROUP};
 pub(crate) use sctp::Call;
 pub use sctp::{SctpSocket, is_sctp_available, listen_sctp, probe_sctp};
 pub use socket::{BindError, listen};
+pub(crate) use stream::Stream;
 
 use crate::metrics::Metrics;
 use crate::proto::id::AssociationId;
 use crate::proto::machine::{AttemptId, Channel, Input, Locator, Machine, Output, TransportKind};
 use crate::proto::time::Instant;
 use crate::proto::wire::framer::MAX_FRAME_LEN;
-use connection::{Content, Slot};
+use crate::tls::Tls;
+use connection::{Content, Opening, Slot};
 use ready::Ready;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 use tracing::{debug, trace};
@@ -102,11 +104,19 @@ pub struct Limits {
     /// found sooner); also bounds connecting. Defaults to 10 s: the machines find silence by their
     /// own, shorter timers.
     pub user_timeout: Duration,
+    /// Most connections opened by others that are being secured at a time; one more is closed at
+    /// once. Defaults to 8 192: each takes some kilobytes and 5 s at most.
+    pub handshakes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { associations: 20_000, output: 1 << 20, user_timeout: Duration::from_secs(10) }
+        Self {
+            associations: 20_000,
+            output: 1 << 20,
+            user_timeout: Duration::from_secs(10),
+            handshakes: 8_192,
+        }
     }
 }
 
@@ -120,6 +130,8 @@ pub struct Network {
     pub local: Vec<IpAddr>,
     /// Where registrars are heard that announce themselves. Nowhere by default.
     pub announcements: Announcements,
+    /// Secures connections. None by default: the scope is an open one.
+    pub tls: Option<Tls>,
 }
 
 /// Longest time a connection lives on to send what is queued after it was given up.
@@ -158,6 +170,8 @@ struct Listener {
     channel: Channel,
     /// Not polled before.
     paused_until: Option<Instant>,
+    /// Whoever comes is not asked who it is, and nothing is secured.
+    plain: bool,
 }
 
 /// An association that is being opened, by one transport or by two: the first that is up is taken.
@@ -165,7 +179,7 @@ struct Attempt {
     id: AttemptId,
     channel: Channel,
     to: Locator,
-    tcp: Option<Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>>,
+    tcp: Option<Opening>,
     sctp: Option<sctp::Pending>,
     /// What is tried as well from then on, or as soon as the other has failed.
     next: Option<(Instant, TransportKind)>,
@@ -227,10 +241,14 @@ pub struct Driver<H: Hosted> {
     reached: BTreeMap<SocketAddr, (TransportKind, Instant)>,
     /// Addresses of this host to connect from over SCTP; none means all.
     local: Vec<IpAddr>,
+    /// Secures connections, but for those of plain listeners. There is no SCTP then.
+    tls: Option<Tls>,
     /// One for each channel at most.
     multicast: Vec<multicast::Multicast>,
     /// Associations opened by others.
     accepted: usize,
+    /// Connections opened by others that are being secured.
+    handshakes: usize,
     /// Associations, closing ones included.
     open: usize,
     /// Slots to be flushed at the end of the turn.
@@ -278,8 +296,10 @@ impl<H: Hosted> Driver<H> {
             attempts: BTreeMap::new(),
             reached: BTreeMap::new(),
             local: Vec::new(),
+            tls: None,
             multicast: Vec::new(),
             accepted: 0,
+            handshakes: 0,
             open: 0,
             dirty: Vec::new(),
             pending: VecDeque::new(),
@@ -295,9 +315,24 @@ impl<H: Hosted> Driver<H> {
 
     /// Accepts associations of a channel on a socket (see [`listen`]).
     pub fn add_listener(&mut self, channel: Channel, socket: TcpListener) {
+        self.listen(channel, socket, false);
+    }
+
+    /// As [`Driver::add_listener`], without TLS even if there is some: whoever comes is nobody.
+    pub fn add_plain_listener(&mut self, channel: Channel, socket: TcpListener) {
+        self.listen(channel, socket, true);
+    }
+
+    fn listen(&mut self, channel: Channel, socket: TcpListener, plain: bool) {
         let slot = self.slot();
         self.listeners.push(slot);
-        self.fill(slot, Content::Listener(Listener { socket, channel, paused_until: None }));
+        let listener = Listener { socket, channel, paused_until: None, plain };
+        self.fill(slot, Content::Listener(listener));
+    }
+
+    /// Has all connections secured from now on, but for those that come to a plain listener.
+    pub fn set_tls(&mut self, tls: Option<Tls>) {
+        self.tls = tls;
     }
 
     /// Accepts and opens SCTP associations of a channel on a socket (see [`listen_sctp`]). Without
@@ -408,7 +443,10 @@ impl<H: Hosted> Driver<H> {
             match self.slots[slot as usize].content {
                 // Endpoints carry what associations have queued.
                 Content::Free | Content::Endpoint(_) => {}
-                Content::Listener(_) | Content::Attempt(_) | Content::Receiver(_) => {
+                Content::Listener(_)
+                | Content::Attempt(_)
+                | Content::Handshake(_)
+                | Content::Receiver(_) => {
                     drop(self.vacate(slot));
                 }
                 Content::Connection(_) | Content::Association(_) => self.finish(slot),

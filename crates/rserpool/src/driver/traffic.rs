@@ -1,7 +1,8 @@
 //! What a driver does with its sockets: accept, connect, read, write and close.
 
-use super::connection::{self, Connection, Content, Slot};
+use super::connection::{self, Connection, Content, Handshake, Opening, Slot};
 use super::ready::Signal;
+use super::stream::Stream;
 use super::{
     ACCEPT_PAUSE, Attempt, Driver, HEAD_START, Hosted, LINGER, MEMORIES, MEMORY, Turn, socket,
 };
@@ -11,9 +12,9 @@ use crate::proto::machine::{
 };
 use crate::proto::wire::framer::frame_len;
 use crate::proto::wire::{PPID_ASAP, PPID_ENRP};
+use crate::tls;
 use std::io;
 use std::task::{Context, Poll, Waker};
-use tokio::net::TcpStream;
 use tracing::{debug, trace, warn};
 
 /// What became of bytes given to the machine.
@@ -56,6 +57,7 @@ impl<H: Hosted> Driver<H> {
         }
         trace!(%to, "connecting");
         let (first, second) = match (to.transport, self.reached.get(&to.primary())) {
+            (TransportKind::Auto, _) if self.tls.is_some() => (TransportKind::Tcp, None),
             (TransportKind::Auto, Some((TransportKind::Tcp, until))) if *until > self.now => {
                 (TransportKind::Tcp, Some(TransportKind::Sctp))
             }
@@ -73,7 +75,10 @@ impl<H: Hosted> Driver<H> {
     /// Tries a transport, besides the one that may be under way.
     fn begin(&mut self, slot: u32, transport: TransportKind) {
         let Content::Attempt(attempt) = &mut self.slots[slot as usize].content else { return };
-        if transport == TransportKind::Sctp {
+        if transport == TransportKind::Sctp && self.tls.is_some() {
+            warn!(to = %attempt.to, "not dialled: {}", tls::OVER_TCP_ONLY);
+            self.on_attempt_failed(slot, CloseReason::Refused);
+        } else if transport == TransportKind::Sctp {
             let (channel, to) = (attempt.channel, attempt.to.clone());
             match self.connect_sctp(slot, channel, &to) {
                 Ok(pending) => self.slots[slot as usize].set_pending(pending),
@@ -83,8 +88,15 @@ impl<H: Hosted> Driver<H> {
                 }
             }
         } else {
-            let connecting = socket::connect(attempt.to.primary(), self.limits.user_timeout);
-            attempt.tcp = Some(Box::pin(connecting));
+            let to = attempt.to.primary();
+            let connecting = socket::connect(to, self.limits.user_timeout);
+            attempt.tcp = Some(match self.tls.clone() {
+                None => Box::pin(async move { connecting.await.map(Stream::Plain) }),
+                Some(tls) => Box::pin(async move {
+                    let stream = tls.connect(connecting.await?, to).await?;
+                    Ok(Stream::Secured(Box::new(stream)))
+                }),
+            });
             self.slots[slot as usize].signal.raise();
         }
     }
@@ -123,6 +135,12 @@ impl<H: Hosted> Driver<H> {
                     self.on_tcp_attempt(slot, result);
                 }
             }
+            Content::Handshake(handshake) => {
+                let mut context = Context::from_waker(&place.waker);
+                if let Poll::Ready(result) = handshake.opening.as_mut().poll(&mut context) {
+                    self.on_handshake(slot, result);
+                }
+            }
             Content::Endpoint(_) => self.poll_endpoint(slot),
             Content::Association(_) => self.poll_association(slot),
             Content::Receiver(_) => self.poll_receiver(slot),
@@ -144,17 +162,29 @@ impl<H: Hosted> Driver<H> {
             if listener.paused_until.is_some() {
                 return;
             }
-            let channel = listener.channel;
+            let (channel, plain) = (listener.channel, listener.plain);
             match listener.socket.poll_accept(&mut Context::from_waker(&place.waker)) {
                 Poll::Pending => return,
                 Poll::Ready(Ok((stream, remote))) => {
-                    if self.accepted >= self.limits.associations {
+                    let crowded = self.accepted >= self.limits.associations
+                        || self.handshakes >= self.limits.handshakes;
+                    if crowded {
                         debug!(%remote, "too many associations");
                         self.metrics.associations_turned_away_total.add(1);
                     } else if socket::set_options(&stream, self.limits.user_timeout).is_ok() {
-                        self.metrics.associations_accepted_total.add(1);
-                        self.add_connection(stream, channel, None);
-                        self.settle();
+                        match self.tls.clone().filter(|_| !plain) {
+                            Some(tls) => {
+                                let opening: Opening = Box::pin(async move {
+                                    let stream = tls.accept(stream).await?;
+                                    Ok(Stream::Secured(Box::new(stream)))
+                                });
+                                self.handshakes += 1;
+                                let slot = self.slot();
+                                let handshake = Handshake { channel, opening };
+                                self.fill(slot, Content::Handshake(handshake));
+                            }
+                            None => self.add_accepted(Stream::Plain(stream), channel),
+                        }
                     }
                 }
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -168,6 +198,27 @@ impl<H: Hosted> Driver<H> {
         self.listed.push_back(slot);
     }
 
+    fn add_accepted(&mut self, stream: Stream, channel: Channel) {
+        self.metrics.associations_accepted_total.add(1);
+        self.add_connection(stream, channel, None);
+        self.settle();
+    }
+
+    /// A connection that somebody has opened is secured, or is not going to be.
+    fn on_handshake(&mut self, slot: u32, result: io::Result<Stream>) {
+        let Content::Handshake(Handshake { channel, .. }) = self.vacate(slot) else { return };
+        match result {
+            Ok(_) if self.accepted >= self.limits.associations => {
+                self.metrics.associations_turned_away_total.add(1);
+            }
+            Ok(stream) => self.add_accepted(stream, channel),
+            Err(error) => {
+                self.metrics.associations_untrusted_total.add(1);
+                debug!(%error, "a connection could not be secured");
+            }
+        }
+    }
+
     pub(super) fn resume_listeners(&mut self) {
         for slot in &self.listeners {
             let Some(place) = self.slots.get_mut(*slot as usize) else { continue };
@@ -179,12 +230,19 @@ impl<H: Hosted> Driver<H> {
         }
     }
 
-    fn on_tcp_attempt(&mut self, slot: u32, result: io::Result<TcpStream>) {
+    fn on_tcp_attempt(&mut self, slot: u32, result: io::Result<Stream>) {
         match result {
             Ok(stream) => {
                 if let Some(asked) = self.end_attempt(slot, TransportKind::Tcp) {
                     self.add_connection(stream, asked.channel, Some((asked.id, asked.to)));
                 }
+            }
+            Err(error) if tls::is_distrust(&error) => {
+                // RFC 5352 §9.2: said aloud, and not connected to.
+                let Content::Attempt(attempt) = &self.slots[slot as usize].content else { return };
+                warn!(to = %attempt.to, %error, "this registrar cannot be trusted, or does not trust us");
+                self.metrics.associations_untrusted_total.add(1);
+                self.on_attempt_failed(slot, CloseReason::Untrusted);
             }
             Err(error) => {
                 debug!(%error, "cannot connect over TCP");
@@ -232,7 +290,7 @@ impl<H: Hosted> Driver<H> {
 
     fn add_connection(
         &mut self,
-        stream: TcpStream,
+        stream: Stream,
         channel: Channel,
         asked: Option<(AttemptId, Locator)>,
     ) {
@@ -243,9 +301,9 @@ impl<H: Hosted> Driver<H> {
                 Some((_, to)) => to,
                 None => Locator::tcp(stream.peer_addr()?),
             };
-            io::Result::Ok((Locator::tcp(stream.local_addr()?), remote))
+            io::Result::Ok((Locator::tcp(stream.local_addr()?), remote, stream.identity()))
         })();
-        let (local, remote) = match ends {
+        let (local, remote, identity) = match ends {
             Ok(ends) => ends,
             // Gone already.
             Err(error) => {
@@ -260,7 +318,7 @@ impl<H: Hosted> Driver<H> {
         let assoc = self.name(slot);
         let connection = Connection::new(stream, assoc, channel, accepted);
         self.fill(slot, Content::Connection(Box::new(connection)));
-        self.tell_connected(assoc, attempt, channel, local, remote);
+        self.tell_connected(assoc, attempt, channel, (local, remote), identity);
     }
 
     /// The name of what is about to be put into a slot.
@@ -275,15 +333,14 @@ impl<H: Hosted> Driver<H> {
         assoc: AssociationId,
         attempt: Option<AttemptId>,
         channel: Channel,
-        local: Locator,
-        remote: Locator,
+        (local, remote): (Locator, Locator),
+        identity: Identity,
     ) {
         let accepted = attempt.is_none();
         debug!(%assoc, %remote, ?channel, accepted, "connected");
         self.accepted += usize::from(accepted);
         self.open += 1;
         self.metrics.associations.set(self.open as u64);
-        let identity = Identity::Anonymous;
         self.pending.push_back(Input::Connected {
             assoc,
             attempt,
@@ -525,6 +582,10 @@ impl<H: Hosted> Driver<H> {
         let accepted = match &content {
             Content::Connection(connection) => connection.accepted,
             Content::Association(association) => association.accepted,
+            Content::Handshake(_) => {
+                self.handshakes -= 1;
+                return content;
+            }
             Content::Attempt(Attempt { sctp: Some(pending), .. }) => {
                 self.give_up_sctp(pending);
                 return content;

@@ -3,6 +3,7 @@
 mod answers;
 mod keep_alive;
 mod registration;
+mod secured;
 
 use super::{AddressRule, Event, Ignored, Registrar, RegistrarConfig, RemovalReason};
 use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
@@ -78,6 +79,10 @@ impl Scene {
     }
 
     fn connect(&mut self, channel: Channel, from: &str) -> AssociationId {
+        self.connect_as(channel, from, Identity::Anonymous)
+    }
+
+    fn connect_as(&mut self, channel: Channel, from: &str, identity: Identity) -> AssociationId {
         self.associations += 1;
         let assoc = AssociationId(self.associations);
         self.input(Input::Connected {
@@ -86,7 +91,7 @@ impl Scene {
             channel,
             local: "tcp://127.0.0.1:3863".parse().unwrap(),
             remote: from.parse::<Locator>().unwrap(),
-            identity: Identity::Anonymous,
+            identity,
         });
         assoc
     }

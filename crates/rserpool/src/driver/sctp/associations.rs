@@ -5,7 +5,7 @@ use crate::driver::connection;
 use crate::driver::traffic::Asked;
 use crate::driver::{Driver, Hosted, LINGER, Turn};
 use crate::proto::id::AssociationId;
-use crate::proto::machine::{Channel, CloseReason, Input, Machine, TransportKind};
+use crate::proto::machine::{Channel, CloseReason, Identity, Input, Machine, TransportKind};
 use rserpool_sctp::{Event, PathChange};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -210,7 +210,7 @@ impl<H: Hosted> Driver<H> {
             unanswered: 0,
         };
         self.fill(slot, Content::Association(Box::new(association)));
-        self.tell_connected(assoc, attempt, channel, local, remote);
+        self.tell_connected(assoc, attempt, channel, (local, remote), Identity::Anonymous);
         if channel == Channel::Enrp {
             self.peel_off(slot);
         }
