@@ -304,6 +304,7 @@ fn machine(section: &mut Section<'_>, machine: &mut RegistrarConfig, preset: Opt
         section.set("idle_timeout", &mut limits.idle_timeout, config::positive_duration);
         section.set("max_items", &mut limits.max_items, config::count);
         section.set("peers", &mut limits.peers, config::count);
+        section.set("elements_per_owner", &mut limits.elements_per_owner, config::count);
         section.set("reports_per_second", &mut limits.reports_per_second, config::count);
         let space = &mut limits.handlespace;
         section.set("max_pools", &mut space.max_pools, config::count);

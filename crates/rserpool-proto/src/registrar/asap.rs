@@ -1,6 +1,7 @@
 //! ASAP at the registrar: registration, deregistration, resolution, reports (RFC 5352 §3.1-§3.5).
 
 use super::association::Association;
+use super::quota::Party;
 use super::supervision::Claim;
 use super::{Action, AddressRule, CAPABILITIES, Event, Ignored, Registrar, RemovalReason};
 use crate::handlespace::{Change, ChangeKind, Slot};
@@ -136,6 +137,11 @@ impl Registrar {
         if !self.may_register(association, &element.user_transport) {
             let cause = ErrorCause::InvalidValues(parameter(|w| element.user_transport.encode(w)));
             return self.refuse_registration(assoc, handle, id, cause);
+        }
+        let slot = self.handlespace.slot(handle.as_bytes(), id);
+        let most = self.config.limits.elements_per_owner;
+        if !self.quotas.has_room(slot, Party::of(association), most) {
+            return self.refuse_registration(assoc, handle, id, ErrorCause::LackOfResources);
         }
         let twice = planted!("life-in-wrong-unit") && ours;
         let lease = if twice { lease.map(|lease| lease * 2) } else { lease };

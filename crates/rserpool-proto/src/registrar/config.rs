@@ -73,6 +73,9 @@ pub struct Limits {
     /// Reports of unreachable elements taken from one association per second; more are ignored.
     /// Defaults to 10: a user reports once per failure.
     pub reports_per_second: u32,
+    /// Elements registered here by one identity, or in an open scope from one address; one more is
+    /// refused: lack of resources (RFC 5355 §2.1). Defaults to 10 000, what one host may well serve.
+    pub elements_per_owner: u32,
     /// Registrars known at once. Defaults to 128: each is told of every change.
     pub peers: usize,
     /// Bounds of the handlespace: pools, elements, tombstones.
@@ -86,6 +89,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(120),
             max_items: 128,
             reports_per_second: 10,
+            elements_per_owner: 10_000,
             peers: 128,
             handlespace: HandlespaceConfig::default(),
         }

@@ -32,6 +32,7 @@ mod mentor;
 #[cfg(test)]
 mod peer_tests;
 mod peers;
+mod quota;
 mod rehome;
 #[cfg(test)]
 mod rival_tests;
@@ -65,6 +66,7 @@ use discover::Dials;
 use leave::Leaving;
 use mentor::Service;
 use peers::{Contact, ContactId, Peer};
+use quota::Quotas;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 use rehome::Call;
@@ -82,6 +84,7 @@ pub struct Registrar {
     associations: BTreeMap<AssociationId, Association>,
     /// The elements whose home this registrar is.
     supervised: BTreeMap<Slot, Supervision>,
+    quotas: Quotas,
     timers: TimerQueue<Timer>,
     /// Buffer of selections, reused from answer to answer.
     selected: Vec<Slot>,
@@ -187,6 +190,7 @@ impl Registrar {
             handlespace,
             associations: BTreeMap::new(),
             supervised: BTreeMap::new(),
+            quotas: Quotas::default(),
             timers: TimerQueue::new(),
             selected: Vec::new(),
             outputs: VecDeque::new(),

@@ -8,6 +8,7 @@
 
 use super::asap::Claimant;
 use super::peers::Pace;
+use super::quota::Party;
 use super::silence::Silent;
 use super::{Event, Ignored, Registrar, RemovalReason, Timer};
 use crate::handlespace::Slot;
@@ -171,12 +172,16 @@ impl Registrar {
 
     /// Begins or renews the supervision of an element after a registration on `assoc`.
     pub(super) fn supervise(&mut self, now: Instant, slot: Slot, assoc: AssociationId) {
+        let party = self.associations.get(&assoc).map(Party::of);
         let mut supervision = Supervision::new(now, Some(assoc));
         if let Some(known) = self.supervised.get_mut(&slot) {
             if known.holder == Some(assoc) {
                 known.last_heard = now;
                 known.awaited_from = None;
                 self.timers.cancel(Timer::Awaited(slot));
+                if let Some(party) = party {
+                    self.quotas.count(slot, party);
+                }
                 return;
             }
             if known.awaited_from.is_some() {
@@ -190,6 +195,9 @@ impl Registrar {
         self.supervised.insert(slot, supervision);
         if let Some(association) = self.associations.get_mut(&assoc) {
             association.elements.insert(slot);
+        }
+        if let Some(party) = party {
+            self.quotas.count(slot, party);
         }
         self.schedule_keep_alive(now, slot);
     }
@@ -205,6 +213,7 @@ impl Registrar {
         let Some(supervision) = self.supervised.remove(&slot) else {
             return Released::default();
         };
+        self.quotas.uncount(slot);
         self.timers.cancel(Timer::KeepAlive(slot));
         self.timers.cancel(Timer::KeepAliveTimeout(slot));
         self.timers.cancel(Timer::Awaited(slot));

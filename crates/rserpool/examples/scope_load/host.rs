@@ -36,6 +36,8 @@ impl Host {
     pub(crate) fn start(peers: &[&Host], timers: RegistrarTimers) -> Outcome<Self> {
         let any: Locator = "tcp://127.0.0.1:0".parse()?;
         let mut config = Config { asap: vec![any.clone()], enrp: vec![any], ..Config::default() };
+        // All come from one address.
+        config.machine.limits.elements_per_owner = u32::MAX;
         config.machine.peers = peers.iter().map(|peer| Locator::tcp(peer.enrp)).collect();
         config.machine.timers = timers;
         let (up, is_up) = mpsc::channel();

@@ -261,6 +261,38 @@ fn only_an_operator_reads_the_whole_table() {
     }
 }
 
+#[test]
+fn nobody_registers_more_elements_than_one_may_have() {
+    // RFC 5355 §2.1.
+    let lack = [ErrorCause::LackOfResources];
+    let limited = |mut config: RegistrarConfig| {
+        config.limits.elements_per_owner = 2;
+        Scene::with(config)
+    };
+    let mut open = limited(RegistrarConfig { id: ServerId(7), ..RegistrarConfig::default() });
+    let (first, second) = (open.asap(), open.asap());
+    assert_eq!(open.register(first, element(1)), []);
+    assert_eq!(open.register(second, element(2)), []);
+    assert_eq!(open.register(first, element(3)), lack, "two come from this address");
+    assert_eq!(open.register(second, element(2)), [], "it is renewed");
+    let elsewhere = open.connect(Channel::Asap, "tcp://127.0.0.2:40000");
+    assert_eq!(open.register(elsewhere, element(3)), []);
+    open.send(first, deregistration(1));
+    open.answer(first);
+    assert_eq!(open.register(first, element(4)), []);
+    open.input(Input::Closed { assoc: second, reason: CloseReason::Lost });
+    assert_eq!(open.register(first, element(5)), []);
+    assert_eq!(open.register(first, element(6)), lack);
+
+    let mut secured = limited(secured(Grants::default()));
+    let (first, second) = (secured.asap_as(of_echo(1)), secured.asap_as(of_echo(2)));
+    for id in [1, 2] {
+        assert_eq!(secured.register(first, element(id)), []);
+    }
+    assert_eq!(secured.register(first, element(3)), lack);
+    assert_eq!(secured.register(second, element(3)), [], "another identity has its own two");
+}
+
 #[derive(Clone, Debug)]
 enum Deed {
     Register { port: u16 },
