@@ -395,8 +395,9 @@ impl World {
             // Retransmissions have become rare while the link was down.
             let backoff = (now - since).min(MAX_BACKOFF);
             let delay = self.net.delay(&mut end.random, now, (sender, receiver), OVERHEAD);
-            let at = (now + delay + end.random.below(backoff + 1)).max(end.last_arrival);
-            end.last_arrival = at;
+            let at = (now + delay + end.random.below(backoff + 1)).max(end.last_arrival + 1);
+            // What is on its way comes after that, and what is sent from now on later still.
+            end.last_arrival = at + 1;
             end.late_until = at;
             end.hold = at;
             for item in std::mem::take(&mut end.stalled) {
