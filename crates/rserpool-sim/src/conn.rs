@@ -25,6 +25,10 @@ pub(crate) const MAX_STALLED: usize = 4096;
 pub(crate) struct Conn {
     pub(crate) kind: TransportKind,
     pub(crate) channel: Channel,
+    /// It is a session's, and no machine's.
+    pub(crate) session: bool,
+    /// Its number among those of its kind.
+    pub(crate) number: u64,
     /// The one that opens it, and the other one.
     pub(crate) ends: [End; 2],
 }
@@ -44,6 +48,8 @@ pub(crate) struct End {
     /// Since when something is not acknowledged.
     pub(crate) trouble: Option<u64>,
     pub(crate) random: Random,
+    /// Messages of a session that have not arrived.
+    pub(crate) in_flight: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +82,7 @@ impl End {
             stalled: VecDeque::new(),
             trouble: None,
             random,
+            in_flight: 0,
         }
     }
 }

@@ -1,8 +1,12 @@
 //! Messages and events in a line of words, for traces.
 
+use crate::session::{REPLY, Said};
 use rserpool_proto::endpoint::{pool_element, pool_user};
 use rserpool_proto::machine::Channel;
 use rserpool_proto::registrar;
+use rserpool_proto::session::user::Target;
+use rserpool_proto::session::{self, Payload};
+use rserpool_proto::wire::PPID_ASAP;
 use rserpool_proto::wire::asap::Body;
 use rserpool_proto::wire::capability::Capabilities;
 use rserpool_proto::wire::operation_error::ErrorCause;
@@ -220,5 +224,74 @@ pub(crate) fn user(event: &pool_user::Event) -> String {
         Event::HomeLost { home, reason } => format!("home {home} lost: {reason}"),
         Event::RegistrarUnreachable => "no registrar answers".to_owned(),
         other => format!("{other:?}"),
+    }
+}
+
+/// A message of a session.
+pub(crate) fn in_session(ppid: u32, bytes: &[u8]) -> String {
+    match (ppid, bytes.first(), Said::read(bytes)) {
+        (PPID_ASAP, Some(&END), _) => "END".to_owned(),
+        (PPID_ASAP, ..) => message(Channel::Asap, bytes),
+        (_, Some(&REPLY), Some(said)) => format!("data: answer to {}", said.number),
+        (_, _, Some(said)) => format!("data: message {}", said.number),
+        _ => format!("data: {} bytes", bytes.len()),
+    }
+}
+
+/// Type of END, a message of our own that ends a session.
+const END: u8 = 0xf0;
+
+/// With whom a session begins.
+pub(crate) fn target(target: &Target) -> String {
+    match target {
+        Target::Pool(pool) => pool.to_string(),
+        Target::Element(handle) => handle.to_string(),
+    }
+}
+
+/// What a user's session tells its owner.
+pub(crate) fn user_session(event: &session::user::Event) -> String {
+    use session::user::Event;
+    let given_back = |unsent: &[Payload]| match unsent {
+        [] => String::new(),
+        unsent => {
+            let numbers = unsent.iter().filter_map(|payload| Said::read(&payload.bytes));
+            let numbers: Vec<_> = numbers.map(|said| said.number.to_string()).collect();
+            format!(", gives back {}", numbers.join(" "))
+        }
+    };
+    match event {
+        Event::Wanted(wanted) => format!("wants {wanted:?}"),
+        Event::Unreachable(id) => format!("cannot use {id}"),
+        Event::Begun(element) => format!("session is with {}", element.id),
+        Event::Failover { from, to, cookie_sent, unsent } => {
+            let cookie = if *cookie_sent { "echoes a cookie" } else { "has no cookie" };
+            let given_back = given_back(unsent);
+            format!("session goes on with {} instead of {from}, {cookie}{given_back}", to.id)
+        }
+        Event::Received(payload) => format!("is told {}", in_session(0, &payload.bytes)),
+        Event::BusinessCard(card) => {
+            let elements: Vec<_> = card.elements.iter().map(|own| own.id.to_string()).collect();
+            format!("is told to prefer {}", elements.join(" "))
+        }
+        Event::Ended { reason, unsent } => {
+            format!("session is over: {reason}{}", given_back(unsent))
+        }
+    }
+}
+
+/// What an element's session tells its owner.
+pub(crate) fn element_session(event: &session::element::Event) -> String {
+    use session::element::Event;
+    match event {
+        Event::Begun { cookie: None } => "session begins anew".to_owned(),
+        Event::Begun { cookie: Some(cookie) } => match Said::read(cookie) {
+            Some(said) => format!("session begins where {} was answered", said.number),
+            None => "session begins with a cookie".to_owned(),
+        },
+        Event::Received(payload) => format!("is told {}", in_session(0, &payload.bytes)),
+        Event::LateCookie(_) => "gets a cookie too late".to_owned(),
+        Event::BusinessCard(card) => format!("session is with an element of {}", card.handle),
+        Event::Ended(reason) => format!("session is over: {reason}"),
     }
 }

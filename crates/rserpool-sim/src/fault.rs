@@ -129,6 +129,7 @@ impl World {
                 self.oracle_upset(node);
                 self.nodes[node].wake = now;
                 self.queue.push(now, Event::Wake { node });
+                self.wake_sessions(node);
             }
             (FaultKind::ClockJump { .. }, false) => {}
             (FaultKind::WallClock { node, by }, true) => self.nodes[node].clock.set_wall(by),

@@ -5,6 +5,7 @@ use crate::describe;
 use crate::hostile::Hostile;
 use crate::net::NodeId;
 use crate::node::{Command, Given, Machine, Power, Setup};
+use crate::session::Due;
 use crate::world::{Event, Violation, World};
 use rserpool_proto::endpoint::pool_element::PoolElement;
 use rserpool_proto::endpoint::pool_user::{PoolUser, RequestId};
@@ -34,6 +35,10 @@ impl World {
         if node.power != Power::On {
             return;
         }
+        if self.is_of_session(&given) {
+            return self.give_session(id, given);
+        }
+        let node = &mut self.nodes[id];
         if node.suspended || !node.inbox.is_empty() || node.busy_until > self.now {
             node.inbox.push_back(given);
             self.work_later(id);
@@ -190,6 +195,13 @@ impl World {
                 Command::Pick { handle, request, exclude } => {
                     machine.pick(now, &handle, RequestId(request), &exclude);
                 }
+                Command::PickElement { handle, request, id: element } => {
+                    machine.pick_element(now, &handle, element, RequestId(request));
+                }
+                Command::Purge { handle } => {
+                    self.oracle_purge(id, now, &handle);
+                    machine.purge(&handle);
+                }
                 Command::Report { handle, id: element } => {
                     self.oracle_report(id, now, &handle, element);
                     machine.report_unreachable(now, &handle, element);
@@ -307,7 +319,7 @@ impl World {
     }
 
     /// Whoever is hostile may dial as often as it is hung up on.
-    fn count_dial(&mut self, id: NodeId) {
+    pub(crate) fn count_dial(&mut self, id: NodeId) {
         if matches!(self.nodes[id].setup, Setup::Hostile { .. }) {
             return;
         }
@@ -378,6 +390,10 @@ impl World {
             let life = self.nodes[id].life;
             self.queue.push(self.now + wait, Event::Owner { node: id, life });
         }
+        if self.nodes[id].owner.client.as_ref().is_some_and(|client| client.pace > 0) {
+            self.session_later(id, 0, Due::Begin);
+            self.session_later(id, 0, Due::Talk);
+        }
     }
 
     /// The process of a node ends without a word, or its host does.
@@ -398,6 +414,7 @@ impl World {
             _ => "its host dies".to_owned(),
         });
         self.oracle_stopped(id);
+        self.end_sessions(id);
         for conn in std::mem::take(&mut self.nodes[id].conns) {
             for end in 0..2 {
                 let this = &self.conns[conn].ends[end];
@@ -428,6 +445,7 @@ impl World {
         self.nodes[id].wake = self.now;
         self.queue.push(self.now, Event::Wake { node: id });
         self.work_later(id);
+        self.resume_sessions(id);
     }
 
     pub(crate) fn violate(&mut self, invariant: &'static str, node: Option<NodeId>, text: String) {

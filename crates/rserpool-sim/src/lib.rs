@@ -30,6 +30,7 @@ mod queue;
 mod rng;
 pub mod run;
 pub mod script;
+mod session;
 mod stats;
 pub mod storm;
 pub mod swarm;

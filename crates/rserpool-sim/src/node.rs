@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::hostile::Hostile;
 use crate::rng::Random;
+use crate::session::{Client, Service, Sessions};
 use rserpool_proto::endpoint::pool_element::{PoolElement, PoolElementConfig};
 use rserpool_proto::endpoint::pool_user::{PoolUser, PoolUserConfig};
 use rserpool_proto::id::{AssociationId, PeId, PoolHandle};
@@ -95,6 +96,9 @@ pub(crate) struct Node {
     pub(crate) conns: BTreeSet<usize>,
     pub(crate) attempts: BTreeMap<AttemptId, usize>,
     pub(crate) owner: Owner,
+    pub(crate) sessions: Sessions,
+    /// What those who have sessions do by chance.
+    pub(crate) of_sessions: Random,
     /// Inputs handled at this moment, against busy loops.
     pub(crate) at_once: (u64, u32),
     /// Attempts to connect within the present second.
@@ -156,6 +160,14 @@ pub(crate) enum Command {
         request: u64,
         exclude: Vec<PeId>,
     },
+    PickElement {
+        handle: PoolHandle,
+        request: u64,
+        id: PeId,
+    },
+    Purge {
+        handle: PoolHandle,
+    },
     Report {
         handle: PoolHandle,
         id: PeId,
@@ -164,6 +176,15 @@ pub(crate) enum Command {
     Lie,
     /// Somebody hostile says this.
     Say(Vec<u8>),
+}
+
+/// Which element the owner of a user wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Any but these.
+    NoneOf(Vec<PeId>),
+    /// This one.
+    This(PeId),
 }
 
 /// What the owner of a machine does, and wants of it.
@@ -186,4 +207,8 @@ pub(crate) struct Owner {
     pub(crate) retries: bool,
     /// Element: the last thing it was told is that it is refused.
     pub(crate) refused: bool,
+    /// User: what it does with sessions, if anything.
+    pub(crate) client: Option<Client>,
+    /// Element: how it serves sessions, if it does.
+    pub(crate) service: Option<Service>,
 }

@@ -2,7 +2,7 @@
 //! and report what they cannot reach.
 
 use crate::net::NodeId;
-use crate::node::{Command, Machine, Power, Role, Setup};
+use crate::node::{Command, Machine, Power, Role, Setup, Wish};
 use crate::world::{Event, World};
 use rserpool_proto::endpoint::{pool_element, pool_user};
 use rserpool_proto::id::{PeId, PoolHandle};
@@ -70,19 +70,28 @@ impl World {
         let node = &mut self.nodes[id];
         let Some(handle) = node.random.pick(&node.owner.pools).cloned() else { return };
         if node.random.permille(300) {
-            self.ask(id, |request| Command::Resolve { handle, request }, &[]);
+            self.ask(id, Wish::NoneOf(Vec::new()), |request| Command::Resolve { handle, request });
         } else {
-            self.ask(id, |request| Command::Pick { handle, request, exclude: Vec::new() }, &[]);
+            let exclude = Vec::new();
+            let pick = |request| Command::Pick { handle, request, exclude };
+            self.ask(id, Wish::NoneOf(Vec::new()), pick);
         }
     }
 
-    fn ask(&mut self, id: NodeId, command: impl FnOnce(u64) -> Command, exclude: &[PeId]) {
+    /// Asks a user's machine for something; the request.
+    pub(crate) fn ask(
+        &mut self,
+        id: NodeId,
+        wish: Wish,
+        command: impl FnOnce(u64) -> Command,
+    ) -> u64 {
         let node = &mut self.nodes[id];
         let request = node.owner.next_request;
         node.owner.next_request += 1;
         let command = command(request);
-        self.oracle_request(id, request, exclude);
+        self.oracle_request(id, request, wish);
         self.command_after(id, 0, command);
+        request
     }
 
     pub(crate) fn on_element_event(&mut self, id: NodeId, event: pool_element::Event) {
@@ -120,10 +129,11 @@ impl World {
 
     pub(crate) fn on_user_event(&mut self, id: NodeId, now: Instant, event: pool_user::Event) {
         self.oracle_user_event(id, now, &event);
-        if !self.nodes[id].owner.reacts {
+        let pool_user::Event::Picked { request, result } = event else { return };
+        if self.on_session_picked(id, request.0, &result) || !self.nodes[id].owner.reacts {
             return;
         }
-        let pool_user::Event::Picked { result: Ok(element), .. } = event else { return };
+        let Ok(element) = result else { return };
         let Some(address) = element.user_transport.primary() else { return };
         let Some(&target) = self.addresses.get(&address.ip()) else { return };
         if self.can_use(id, target, element.id) {
@@ -137,7 +147,7 @@ impl World {
         if self.nodes[id].random.permille(700) {
             let exclude = vec![failed];
             let pick = |request| Command::Pick { handle, request, exclude };
-            self.ask(id, pick, &[failed]);
+            self.ask(id, Wish::NoneOf(vec![failed]), pick);
         }
     }
 

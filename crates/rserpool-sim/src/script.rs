@@ -16,7 +16,8 @@ use crate::bounded::Deviations;
 use crate::chart;
 use crate::clock::Clock;
 use crate::net::{NodeId, Quality};
-use crate::node::{Command, Machine, Owner, Power, Setup};
+use crate::node::{Command, Machine, Owner, Power, Setup, Wish};
+use crate::session::{Client, Service};
 use crate::trace::{self, Line};
 use crate::world::{World, address, locator_at};
 use rserpool_proto::endpoint::pool_element::{Health, PoolElementConfig};
@@ -25,6 +26,8 @@ use rserpool_proto::id::{PeId, PoolHandle, ServerId};
 use rserpool_proto::machine::{Locator, TransportKind};
 use rserpool_proto::policy::{PolicyParameter, PolicyTable};
 use rserpool_proto::registrar::RegistrarConfig;
+use rserpool_proto::session::user::{Delivery, Target, UserSessionConfig};
+use rserpool_proto::session::{BusinessCard, ElementHandle, SessionTimers};
 use rserpool_proto::time::Duration;
 use rserpool_proto::timers::{ElementTimers, Preset, RegistrarTimers, UserTimers};
 use rserpool_proto::wire::asap::{Body, Message};
@@ -196,6 +199,21 @@ impl Stage {
                 Ok(())
             }
             "say" => self.say(words),
+            "session" => self.session(words),
+            "send" => {
+                let node = self.node(words.word(0)?)?;
+                let bound = words.plain().any(|word| word == "no-failover");
+                let delivery = if bound { Delivery::NoFailover } else { Delivery::Failover };
+                for _ in 0..words.parsed("times")?.unwrap_or(1) {
+                    self.world.say_in_session(node, delivery);
+                }
+                Ok(())
+            }
+            "close" => self.each(words, World::close_session),
+            "cookie" => self.each(words, World::send_cookies),
+            "end" => self.each(words, |world, node| world.leave_sessions(node, true)),
+            "move-on" => self.each(words, |world, node| world.leave_sessions(node, false)),
+            "card" => self.card(words),
             "table" => self.table(words),
             _ => self.command(words),
         }
@@ -302,7 +320,13 @@ impl Stage {
         if words.value("health") == Some("reported") {
             config.health = Health::Reported { max_age: Duration::from_millis(400) };
         }
+        let serves = words.plain().any(|word| word == "serves");
+        config.tcp_control = serves;
         let node = self.add(words, Setup::Element(config), self.transport(words))?;
+        if serves {
+            let service = Service { timers: SessionTimers::preset(preset), by_chance: false };
+            self.world.nodes[node].owner.service = Some(service);
+        }
         self.world.start(node);
         Ok(())
     }
@@ -314,8 +338,52 @@ impl Stage {
         config.items = words.parsed("items")?;
         config.keep_stale = words.value("stale").map(duration).transpose()?;
         let node = self.add(words, Setup::User(config), self.transport(words))?;
+        let timers = SessionTimers::preset(preset);
+        let client = Client { pools: Vec::new(), timers, pace: 0, last: None };
+        self.world.nodes[node].owner.client = Some(client);
         self.world.start(node);
         Ok(())
+    }
+
+    /// A user begins a session.
+    fn session(&mut self, words: &Words<'_>) -> Result<(), String> {
+        let node = self.node(words.word(0)?)?;
+        let pool = handle(words.value("pool").unwrap_or("web"))?;
+        let target = match words.parsed("to")? {
+            Some(id) => Target::Element(ElementHandle { pool, id: PeId(id) }),
+            None => Target::Pool(pool),
+        };
+        let mut config = UserSessionConfig::new(target);
+        config.failover = words.plain().all(|word| word != "no-failover");
+        // A user that is an element itself.
+        if let Some(name) = words.value("as") {
+            config.card = self.card_of(&[name])?;
+        }
+        self.world.begin_session(node, config);
+        Ok(())
+    }
+
+    /// An element tells its users in which order to fail over.
+    fn card(&mut self, words: &Words<'_>) -> Result<(), String> {
+        let names: Vec<_> = words.plain().collect();
+        let (sender, preferred) = names.split_first().ok_or("whose card, and whom it prefers")?;
+        let node = self.node(sender)?;
+        let card = self.card_of(preferred)?.ok_or("whom it prefers")?;
+        self.world.send_cards(node, &card);
+        Ok(())
+    }
+
+    fn card_of(&self, names: &[&str]) -> Result<Option<BusinessCard>, String> {
+        let nodes = names.iter().map(|name| self.node(name));
+        let nodes: Vec<NodeId> = nodes.collect::<Result<_, _>>()?;
+        let handle = nodes.first().and_then(|node| match &self.world.nodes[*node].setup {
+            Setup::Element(config) => Some(config.handle.clone()),
+            _ => None,
+        });
+        let Some(handle) = handle else { return Ok(None) };
+        let elements = nodes.iter().filter_map(|node| self.world.as_listed(*node, &handle));
+        let elements = elements.collect();
+        Ok(Some(BusinessCard { handle, elements }))
     }
 
     fn stranger(&mut self, words: &Words<'_>) -> Result<(), String> {
@@ -362,7 +430,7 @@ impl Stage {
             "resolve" | "pick" => {
                 self.world.nodes[node].owner.next_request += 1;
                 let handle = handle(words.word(1)?)?;
-                self.world.oracle_request(node, request, &[]);
+                self.world.oracle_request(node, request, Wish::NoneOf(Vec::new()));
                 match verb {
                     "resolve" => Command::Resolve { handle, request },
                     _ => Command::Pick { handle, request, exclude: Vec::new() },

@@ -17,6 +17,10 @@ pub struct Stats {
     pub answers: u64,
     /// Elements that registrars removed.
     pub removals: u64,
+    /// Sessions of users with pools that began.
+    pub sessions: u64,
+    /// Times they went on with another element.
+    pub failovers: u64,
     /// Simulated time, in microseconds.
     pub simulated: u64,
     /// Longest time, in microseconds, that an element was out of its pool although it could reach a
@@ -34,6 +38,8 @@ impl Stats {
         self.faults += other.faults;
         self.answers += other.answers;
         self.removals += other.removals;
+        self.sessions += other.sessions;
+        self.failovers += other.failovers;
         self.simulated += other.simulated;
         self.longest_absence = self.longest_absence.max(other.longest_absence);
         self.coverage.add(&other.coverage);
@@ -103,6 +109,7 @@ fn message_name(kind: u16) -> &'static str {
         0x0c => "COOKIE_ECHO",
         0x0d => "BUSINESS_CARD",
         0x0e => "ERROR",
+        0xf0 => "END",
         0x101 => "ENRP PRESENCE",
         0x102 => "ENRP HANDLE_TABLE_REQUEST",
         0x103 => "ENRP HANDLE_TABLE_RESPONSE",

@@ -12,15 +12,17 @@ use crate::net::{NodeId, Quality};
 use crate::node::{Owner, Role, Setup};
 use crate::oracle;
 use crate::rng::Random;
+use crate::session::{Client, Service};
 use crate::stats::Stats;
 use crate::trace::Line;
-use crate::world::{Violation, World, address, locator_at};
+use crate::world::{PORT_SERVICE, Violation, World, address, locator_at};
 use rserpool_proto::endpoint::pool_element::{Health, PoolElementConfig};
 use rserpool_proto::endpoint::pool_user::PoolUserConfig;
 use rserpool_proto::id::{PeId, PoolHandle, ServerId};
 use rserpool_proto::machine::{Locator, TransportKind};
 use rserpool_proto::policy::{PolicyParameter, PolicyTable};
 use rserpool_proto::registrar::RegistrarConfig;
+use rserpool_proto::session::SessionTimers;
 use rserpool_proto::time::Duration;
 use rserpool_proto::timers::{ElementTimers, Preset, RegistrarTimers, UserTimers};
 use rserpool_proto::wire::transport::{SctpTransport, Transport, TransportUse};
@@ -126,6 +128,7 @@ impl Plan {
         let mut of_groups = Random::new(seed, &[4]);
         let announced = peered && of_groups.permille(250);
         let deaf = if announced { draft.announce(&mut of_groups) } else { 0 };
+        draft.serve(&mut Random::new(seed, &[7]), &pools);
         let faults = draw_faults(&mut random, &draft.nodes, registrars, chaos);
         let (e, r) = (ElementTimers::preset(preset), RegistrarTimers::preset(preset));
         let (mut quiet, mut agree) = (QUIET, 0);
@@ -284,6 +287,41 @@ impl Draft {
             }
         }
         if random.permille(500) { random.between(1, 300) } else { 0 }
+    }
+
+    /// Elements serve sessions, over TCP or by pool over SCTP, and users have them.
+    fn serve(&mut self, random: &mut Random, pools: &[(PoolHandle, PolicyParameter)]) {
+        let timers = SessionTimers::preset(self.preset);
+        // Who is hostile registers elements over TCP, and the first of a pool decides for all.
+        let honest = self.nodes.iter().all(|node| node.setup.role() != Role::Hostile);
+        let over_sctp: BTreeSet<_> = pools
+            .iter()
+            .map(|(handle, _)| handle)
+            .filter(|_| random.permille(400) && honest)
+            .collect();
+        for (id, node) in self.nodes.iter_mut().enumerate() {
+            let timers = timers.clone();
+            match &mut node.setup {
+                Setup::Element(config) => {
+                    config.tcp_control = true;
+                    if over_sctp.contains(&config.handle) {
+                        // RFC 5352 §3.1: an address that every association of its comes from.
+                        config.user_transport = Transport::Sctp(SctpTransport {
+                            port: PORT_SERVICE,
+                            transport_use: TransportUse::DataPlusControl,
+                            addresses: address(id, 0).into(),
+                        });
+                    }
+                    node.owner.service = Some(Service { timers, by_chance: true });
+                }
+                Setup::User(_) => {
+                    let pools = node.owner.pools.clone();
+                    let pace = random.spread(100, 3_000) * 1_000;
+                    node.owner.client = Some(Client { pools, timers, pace, last: None });
+                }
+                Setup::Registrar(_) | Setup::Hostile { .. } => {}
+            }
+        }
     }
 
     fn locators(&self, random: &mut Random, registrars: usize) -> Vec<Locator> {

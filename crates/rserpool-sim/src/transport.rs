@@ -32,14 +32,24 @@ impl World {
         to: &Locator,
     ) {
         let conn = self.conns.len();
-        let target = self.listener(to).filter(|(target, _)| *target != node);
+        let session = crate::session::is_of_session(attempt);
+        let target = match session {
+            true => self.service(to).map(|target| (target, channel)),
+            false => self.listener(to),
+        };
+        let target = target.filter(|(target, _)| *target != node);
         let other = target.map_or(node, |(target, _)| target);
-        let stream = |end: u64| Random::new(self.seed, &[2, node as u64, conn as u64, end]);
+        // What there is of one kind changes nothing for the other.
+        let (kind, number) = if session { (5, &mut self.talks) } else { (2, &mut self.calls) };
+        let nth = *number;
+        *number += 1;
+        let stream = |end: u64| Random::new(self.seed, &[kind, node as u64, nth, end]);
         let ends = [
             End::new(node, State::Opening(attempt), stream(0)),
             End::new(other, State::Awaited, stream(1)),
         ];
-        self.conns.push(Conn { kind: to.transport, channel, ends });
+        let kind = to.transport;
+        self.conns.push(Conn { kind, channel, session, number: nth, ends });
         self.active.insert(conn);
         self.nodes[node].conns.insert(conn);
         self.nodes[node].attempts.insert(attempt, conn);
@@ -64,6 +74,7 @@ impl World {
     pub(crate) fn transmit(&mut self, assoc: AssociationId, ppid: u32, bytes: Vec<u8>) {
         let (conn, end) = end_of(assoc);
         if self.conns[conn].ends[end].state == State::Open {
+            self.conns[conn].ends[end].in_flight += 1;
             self.send(conn, end, Item::Message { ppid, bytes });
         }
     }
@@ -233,19 +244,23 @@ impl World {
     }
 
     fn on_message(&mut self, conn: usize, to: usize, ppid: u32, bytes: Vec<u8>) {
-        let Conn { channel, ends, .. } = &mut self.conns[conn];
-        let (channel, sender, receiver) = (*channel, ends[1 - to].node, ends[to].node);
+        let Conn { channel, ends, session, .. } = &mut self.conns[conn];
+        let (channel, session) = (*channel, *session);
+        let (sender, receiver) = (ends[1 - to].node, ends[to].node);
+        ends[1 - to].in_flight -= 1;
         if ends[to].state != State::Open {
             return self.reset_other(conn, to);
         }
         let often = self.net.quality(sender, receiver).duplicates;
-        let twice = often > 0 && ends[to].random.permille(often);
+        // What comes twice is between registrars and those who ask them.
+        let twice = often > 0 && !session && ends[to].random.permille(often);
         self.stats.messages += 1;
         self.nodes[sender].messages += 1;
         self.nodes[receiver].messages += 1;
         self.trace.note(self.now, 1, sender, receiver, &bytes);
-        self.trace.line(self.now, Some(sender), Some(receiver), || {
-            crate::describe::message(channel, &bytes)
+        self.trace.line(self.now, Some(sender), Some(receiver), || match session {
+            true => crate::describe::in_session(ppid, &bytes),
+            false => crate::describe::message(channel, &bytes),
         });
         let assoc = assoc_of(conn, to);
         if twice {
@@ -253,6 +268,9 @@ impl World {
             self.give(receiver, Given::Received { assoc, ppid, bytes, twice: false });
         }
         self.give(receiver, Given::Received { assoc, ppid, bytes, twice });
+        if session {
+            self.session_has_room(conn, 1 - to);
+        }
     }
 
     /// The other end is told that nobody is here, if that can be told; otherwise it finds out.

@@ -19,6 +19,7 @@ use crate::node::{Command, Given, Machine, Node, Owner, Power, Role, Setup};
 use crate::oracle::Oracle;
 use crate::queue::Queue;
 use crate::rng::Random;
+use crate::session::{Due, Sessions};
 use crate::stats::Stats;
 use crate::trace::{Line, Trace};
 use rserpool_proto::machine::{Channel, Locator, TransportKind};
@@ -64,6 +65,9 @@ pub struct World {
     /// What becomes of messages between registrars, by number, and how many there were.
     pub(crate) deviations: Deviations,
     pub(crate) numbered: u64,
+    /// Connections of machines so far, and of sessions.
+    pub(crate) calls: u64,
+    pub(crate) talks: u64,
 }
 
 /// What is to happen.
@@ -110,6 +114,11 @@ pub(crate) enum Event {
         node: NodeId,
         life: u32,
     },
+    Session {
+        node: NodeId,
+        life: u32,
+        due: Due,
+    },
     Fault {
         index: usize,
         begins: bool,
@@ -120,6 +129,8 @@ pub(crate) enum Event {
 
 /// Port that endpoints use over SCTP, where registrars can reach them.
 const PORT_ENDPOINT: u16 = 40_000;
+/// Port where elements serve their users.
+pub(crate) const PORT_SERVICE: u16 = 80;
 /// Ports that endpoints use over TCP, one for each connection.
 const EPHEMERAL: u16 = 49_152;
 
@@ -145,6 +156,8 @@ impl World {
             stats: Stats::default(),
             deviations: Deviations::new(),
             numbered: 0,
+            calls: 0,
+            talks: 0,
         }
     }
 
@@ -182,6 +195,8 @@ impl World {
             conns: BTreeSet::new(),
             attempts: BTreeMap::new(),
             owner,
+            sessions: Sessions::default(),
+            of_sessions: Random::new(self.seed, &[6, node as u64]),
             setup,
             at_once: (0, 0),
             dialled: (0, 0),
@@ -228,6 +243,11 @@ impl World {
                     self.on_owner(node);
                 }
             }
+            Event::Session { node, life, due } => {
+                if self.nodes[node].life == life {
+                    self.on_session_due(node, due);
+                }
+            }
             Event::Fault { index, begins } => self.on_fault(index, begins),
             Event::Second => {
                 self.queue.push(self.now + 1_000_000, Event::Second);
@@ -260,11 +280,11 @@ impl World {
 
     /// Where a node's end of an association seems to be.
     pub(crate) fn end_locator(&self, node: NodeId, conn: usize, end: usize) -> Locator {
-        let Some(Conn { kind, channel, .. }) = self.conns.get(conn) else {
+        let Some(Conn { kind, channel, number, .. }) = self.conns.get(conn) else {
             return self.locator(node, Channel::Asap);
         };
         if *kind == TransportKind::Tcp && end == 0 {
-            let port = EPHEMERAL + (conn % 16_384) as u16;
+            let port = EPHEMERAL + (number % 16_384) as u16;
             return locator_at(node, TransportKind::Tcp, port);
         }
         Locator { transport: *kind, ..self.locator(node, *channel) }
@@ -282,6 +302,13 @@ impl World {
             }
             _ => None,
         }
+    }
+
+    /// Who serves sessions there.
+    pub(crate) fn service(&self, to: &Locator) -> Option<NodeId> {
+        let node = *self.addresses.get(&to.primary().ip())?;
+        let serves = self.nodes[node].owner.service.is_some() && to.port == PORT_SERVICE;
+        serves.then_some(node)
     }
 
     /// Whether a host is there and its process runs at full speed.

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::id::{AssociationId, PeId, PoolHandle};
 use crate::machine::{CloseReason, Input, Machine, Output};
+use crate::planted::planted;
 use crate::time::{Duration, Instant};
 use crate::timer::TimerQueue;
 use crate::wire::PPID_ASAP;
@@ -141,7 +142,14 @@ impl ElementSession {
         if len > limit {
             return Err(too_long);
         }
-        self.send_control(Control::write(Body::Cookie(cookie.into())).ok_or(too_long)?)
+        let message = Control::write(Body::Cookie(cookie.into())).ok_or(too_long)?;
+        if planted!("cookie-overtakes-data")
+            && let Some(assoc) = self.assoc
+        {
+            transmit(&mut self.outputs, assoc, message);
+            return Ok(());
+        }
+        self.send_control(message)
     }
 
     /// Queues a new business card, which changes the order of failover (RFC 5352 §3.9). Without a

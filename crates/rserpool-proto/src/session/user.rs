@@ -20,6 +20,7 @@ use super::{
 use crate::endpoint::pool_user::ResolveError;
 use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
 use crate::machine::{AttemptId, Channel, Input, Locator, Machine, Output, TransportKind};
+use crate::planted::planted;
 use crate::time::{Duration, Instant};
 use crate::timer::TimerQueue;
 use crate::wire::PPID_ASAP;
@@ -209,8 +210,6 @@ pub struct UserSession {
     /// Who was up last.
     last: Option<PeId>,
     outbox: Outbox,
-    /// To be told with the failover.
-    unsent: Vec<Payload>,
     timers: TimerQueue<Timer>,
     next_attempt: u64,
     /// How long the next pause is.
@@ -267,7 +266,6 @@ impl UserSession {
             tried: Vec::new(),
             last: None,
             outbox: Outbox::new(config.limits),
-            unsent: Vec::new(),
             timers: TimerQueue::new(),
             next_attempt: 1,
             retry: config.timers.retry,
@@ -313,7 +311,8 @@ impl UserSession {
         if self.has_ended() {
             return Err(SendError::Ended);
         }
-        self.outbox.push(payload, delivery == Delivery::Failover)
+        let stays = delivery == Delivery::Failover || planted!("bound-message-moves-on");
+        self.outbox.push(payload, stays)
     }
 
     /// Whether a message of this length is not refused for want of room.
@@ -384,7 +383,9 @@ impl UserSession {
         // Everybody again, a little later.
         self.tried.clear();
         self.state = State::Pausing;
-        self.timers.set(Timer::Retry, now + self.retry);
+        if !planted!("no-second-look") {
+            self.timers.set(Timer::Retry, now + self.retry);
+        }
         self.retry = (self.retry * 2).min(self.config.timers.retry_max);
     }
 
@@ -462,20 +463,14 @@ impl UserSession {
         let echo = cookie.and_then(|cookie| Control::write(Body::CookieEcho(cookie)));
         let cookie_sent = echo.is_some();
         let card = self.config.card.as_ref().filter(|_| control).and_then(Control::card);
-        for message in [echo, card].into_iter().flatten() {
+        let (first, last) =
+            if planted!("cookie-echoed-late") { (None, echo) } else { (echo, None) };
+        for message in [first, card].into_iter().flatten() {
             transmit(&mut self.outputs, assoc, message);
         }
-        let event = match self.last.replace(element.id) {
-            None => Event::Begun(element.clone()),
-            Some(from) => {
-                // Until the owner is told, what it sends is meant for the element that has failed.
-                let bound = self.outbox.take_bound();
-                self.unsent.extend(bound);
-                let unsent = core::mem::take(&mut self.unsent);
-                Event::Failover { from, to: element.clone(), cookie_sent, unsent }
-            }
-        };
-        self.tell(event);
+        if self.last.is_none() || !planted!("failover-told-late") {
+            self.tell_of(&element, cookie_sent);
+        }
         self.state = State::Up(Up {
             assoc,
             element,
@@ -493,11 +488,28 @@ impl UserSession {
         // A stopped process takes connections, too: whether it answers has to show. It also tells
         // the element that no cookie comes, if none came.
         self.ask_for_a_sign(now);
+        if let Some(last) = last {
+            transmit(&mut self.outputs, assoc, last);
+        }
+    }
+
+    /// Tells of the element that there is now, the first one or another.
+    fn tell_of(&mut self, element: &Arc<PoolElement>, cookie_sent: bool) {
+        let event = match self.last.replace(element.id) {
+            None => Event::Begun(element.clone()),
+            Some(from) => {
+                // Until the owner is told, what it sends is meant for the element that has failed.
+                let unsent = self.outbox.take_bound();
+                let unsent = if planted!("unsent-forgotten") { Vec::new() } else { unsent };
+                Event::Failover { from, to: element.clone(), cookie_sent, unsent }
+            }
+        };
+        self.tell(event);
     }
 
     fn on_received(&mut self, now: Instant, assoc: AssociationId, ppid: u32, bytes: &[u8]) {
         let State::Up(up) = &mut self.state else { return };
-        if up.assoc != assoc {
+        if up.assoc != assoc && !planted!("old-element-heard") {
             return;
         }
         up.last_heard = now;
@@ -510,6 +522,13 @@ impl UserSession {
         if ppid != PPID_ASAP {
             self.retry = self.config.timers.retry;
             self.tell(Event::Received(Payload { ppid, bytes: bytes.to_vec() }));
+            if planted!("failover-told-late")
+                && let State::Up(up) = &self.state
+                && self.last != Some(up.element.id)
+            {
+                let element = up.element.clone();
+                self.tell_of(&element, self.cookie.is_some());
+            }
         } else if control {
             self.on_control(bytes);
         }
@@ -523,12 +542,15 @@ impl UserSession {
             }
             // RFC 5352 §3.8: an older one is discarded.
             Control::Asap(Body::Cookie(cookie)) if cookie.len() <= MAX_COOKIE_LEN => {
+                if self.cookie.is_some() && planted!("first-cookie-kept") {
+                    return;
+                }
                 self.cookie = Some(cookie);
             }
             Control::Asap(Body::BusinessCard { handle, mut elements }) => {
                 elements.truncate(BusinessCard::MAX_ELEMENTS);
                 // BC2. A card of another pool says nothing about where this session may go.
-                if handle == *self.config.target.pool() {
+                if handle == *self.config.target.pool() && !planted!("card-ignored") {
                     self.preferred = elements.iter().map(|element| element.id).collect();
                 }
                 self.tell(Event::BusinessCard(BusinessCard { handle, elements }));
@@ -582,6 +604,7 @@ impl UserSession {
             None => self.await_silence(),
             // We were suspended ourselves or did not read: what has come waits to be read.
             Some(_) if late || !self.reading => self.ask_for_a_sign(now),
+            Some(_) if planted!("hung-element-kept") => self.ask_for_a_sign(now),
             Some(_) => self.lose(now, false),
         }
     }
@@ -593,7 +616,7 @@ impl UserSession {
             State::Connecting { element, .. } => (element.id, None),
             _ => return,
         };
-        if !gone {
+        if !gone && !planted!("old-element-heard") {
             self.hang_up();
         }
         // An element that has worked for a while ends the round in which others failed. One that
@@ -636,8 +659,7 @@ impl UserSession {
     }
 
     fn end(&mut self, reason: EndReason) {
-        let mut unsent = core::mem::take(&mut self.unsent);
-        unsent.extend(self.outbox.take_all());
+        let unsent = self.outbox.take_all();
         self.state = State::Ended;
         self.timers = TimerQueue::new();
         self.tell(Event::Ended { reason, unsent });

@@ -216,6 +216,7 @@ impl World {
     /// should be, as it should be, and nowhere else.
     pub(crate) fn check_healed(&mut self) -> Result<(), Violation> {
         self.check_second();
+        self.check_sent();
         for registrar in 0..self.nodes.len() {
             let Some(Model::Registrar(model)) = self.oracle.models.get(registrar) else { continue };
             let wrong = model.elements.iter().find_map(|((handle, id), entry)| {

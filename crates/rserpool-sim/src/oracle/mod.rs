@@ -14,11 +14,12 @@ mod liveness;
 mod policy;
 mod registrar;
 mod replication;
+mod session;
 mod user;
 
 use crate::conn::{State, end_of};
 use crate::net::NodeId;
-use crate::node::{Command, Given, Machine, Role, Setup};
+use crate::node::{Command, Given, Machine, Role, Setup, Wish};
 use crate::world::{Violation, World};
 use liveness::Reach;
 pub(crate) use liveness::{GOOD, b1};
@@ -27,6 +28,7 @@ pub(crate) use replication::{FOUND, b2, b3};
 use replication::{Issued, Told};
 use rserpool_proto::id::{AssociationId, PeId, PoolHandle};
 use rserpool_proto::time::Instant;
+use rserpool_proto::wire::PPID_ASAP;
 use rserpool_proto::wire::asap::{Body, Message};
 use rserpool_proto::{endpoint, registrar as machine};
 use std::collections::BTreeMap;
@@ -47,6 +49,7 @@ pub(crate) struct Oracle {
     /// Registrars say by multicast where they are.
     announced: bool,
     issued: Issued,
+    pub(crate) sessions: session::Sessions,
     /// When each element was last seen to have a home that runs.
     owned: BTreeMap<(PoolHandle, PeId), u64>,
     /// By home and another registrar: what the other one does not know, and since when.
@@ -108,10 +111,10 @@ impl Oracle {
 }
 
 /// What a model found, to be blamed on a node.
-type Verdict = Result<(), (&'static str, String)>;
+pub(crate) type Verdict = Result<(), (&'static str, String)>;
 
 impl World {
-    fn judge(&mut self, id: NodeId, verdict: Verdict) {
+    pub(crate) fn judge(&mut self, id: NodeId, verdict: Verdict) {
         if let Err((invariant, text)) = verdict {
             self.violate(invariant, Some(id), text);
         }
@@ -257,10 +260,10 @@ impl World {
         self.judge(id, verdict);
     }
 
-    pub(crate) fn oracle_request(&mut self, id: NodeId, request: u64, exclude: &[PeId]) {
+    pub(crate) fn oracle_request(&mut self, id: NodeId, request: u64, wish: Wish) {
         let now = self.local(id);
         if let Some(model) = self.oracle.user(id) {
-            model.asked(now, request, exclude);
+            model.asked(now, request, wish);
         }
     }
 
@@ -273,6 +276,12 @@ impl World {
     ) {
         if let Some(model) = self.oracle.user(id) {
             model.reported(now, handle, element);
+        }
+    }
+
+    pub(crate) fn oracle_purge(&mut self, id: NodeId, now: Instant, handle: &PoolHandle) {
+        if let Some(model) = self.oracle.user(id) {
+            model.purged(now, handle);
         }
     }
 
@@ -310,6 +319,7 @@ impl World {
             self.judge(id, verdict);
         }
         self.check_absences();
+        self.check_sessions();
         self.check_replicas();
     }
 
@@ -332,6 +342,14 @@ impl World {
         };
         if kept > most {
             self.violate("I8", Some(id), format!("remembers {kept} things, and should {most}"));
+        }
+    }
+
+    /// A message of a session's control channel comes.
+    pub(crate) fn meet(&mut self, role: Role, ppid: u32, bytes: &[u8], state: &'static str) {
+        if ppid == PPID_ASAP {
+            let kind = u16::from(bytes.first().copied().unwrap_or(0));
+            self.stats.coverage.meet(role, kind, state);
         }
     }
 

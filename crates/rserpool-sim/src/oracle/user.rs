@@ -1,6 +1,7 @@
 //! The model of a user: what it asked, what it was answered, what its owner reported.
 
 use super::Verdict;
+use crate::node::Wish;
 use rserpool_proto::endpoint::pool_user::{Event, PoolUserConfig, ResolveError};
 use rserpool_proto::id::{PeId, PoolHandle};
 use rserpool_proto::time::{Duration, Instant};
@@ -13,11 +14,13 @@ pub(super) struct UserModel {
     timers: UserTimers,
     keep_stale: Option<Duration>,
     /// Requests without answer, when they were made, and which elements they do not want.
-    requests: BTreeMap<u64, (Instant, Vec<PeId>)>,
+    requests: BTreeMap<u64, (Instant, Wish)>,
     /// The newest answers of registrars, by pool.
     answers: BTreeMap<PoolHandle, VecDeque<(Instant, Vec<PeId>)>>,
-    /// What was reported, and when.
+    /// What was reported, and when, of what its machine surely knew.
     aside: BTreeMap<(PoolHandle, PeId), Instant>,
+    /// What was reported, and when last, whether its machine knew it or not.
+    doubted: BTreeMap<(PoolHandle, PeId), Instant>,
 }
 
 /// Answers remembered per pool.
@@ -31,6 +34,7 @@ impl UserModel {
             requests: BTreeMap::new(),
             answers: BTreeMap::new(),
             aside: BTreeMap::new(),
+            doubted: BTreeMap::new(),
         }
     }
 
@@ -38,6 +42,7 @@ impl UserModel {
         self.requests.clear();
         self.answers.clear();
         self.aside.clear();
+        self.doubted.clear();
     }
 
     /// Requests without answer.
@@ -45,20 +50,34 @@ impl UserModel {
         self.requests.len()
     }
 
-    pub(super) fn asked(&mut self, now: Instant, request: u64, exclude: &[PeId]) {
-        self.requests.insert(request, (now, exclude.to_vec()));
+    pub(super) fn asked(&mut self, now: Instant, request: u64, wish: Wish) {
+        self.requests.insert(request, (now, wish));
     }
 
     pub(super) fn reported(&mut self, now: Instant, handle: &PoolHandle, element: PeId) {
         let set_aside = self.timers.set_aside;
-        self.aside.retain(|_, reported| now < *reported + set_aside);
-        // Of what no answer lists nobody knows any more.
-        let answer = self.answers.get(handle).and_then(|answers| answers.back());
-        if answer.is_some_and(|(_, ids)| ids.is_empty()) {
+        for reports in [&mut self.aside, &mut self.doubted] {
+            reports.retain(|_, reported| now < *reported + set_aside);
+        }
+        let doubted = self.doubted.insert((handle.clone(), element), now).is_some();
+        // Of what no answer lists nobody knows any more. Which of the last two counts is not known:
+        // one that came twice does not.
+        let answers = self.answers.get(handle).into_iter().flat_map(|answers| answers.iter().rev());
+        if doubted || answers.take(2).any(|(_, ids)| !ids.contains(&element)) {
             return;
         }
         // The first report counts.
         self.aside.entry((handle.clone(), element)).or_insert(now);
+    }
+
+    /// A pool is forgotten, and what was reported of it.
+    pub(super) fn purged(&mut self, now: Instant, handle: &PoolHandle) {
+        for reports in [&mut self.aside, &mut self.doubted] {
+            reports.retain(|(known, _), _| known != handle);
+        }
+        if let Some(answers) = self.answers.get_mut(handle) {
+            answers.push_back((now, Vec::new()));
+        }
     }
 
     pub(super) fn received(&mut self, now: Instant, body: Body) {
@@ -98,7 +117,7 @@ impl UserModel {
                 Ok(())
             }
             Event::Picked { request, result } => {
-                let exclude = self.answered(request.0)?;
+                let wish = self.answered(request.0)?;
                 let Ok(element) = result else {
                     let honest = matches!(
                         result,
@@ -110,16 +129,22 @@ impl UserModel {
                     );
                     return if honest { Ok(()) } else { Err(("I7", "fails oddly".into())) };
                 };
-                self.picked(now, element.id, &exclude)
+                match wish {
+                    Wish::NoneOf(exclude) => self.picked(now, element.id, &exclude),
+                    Wish::This(id) if id != element.id => {
+                        Err(("I6", format!("picks {}, where {id} was asked for", element.id)))
+                    }
+                    Wish::This(_) => Ok(()),
+                }
             }
             _ => Ok(()),
         }
     }
 
     /// Every request is answered once, and only if it was made.
-    fn answered(&mut self, request: u64) -> Result<Vec<PeId>, (&'static str, String)> {
+    fn answered(&mut self, request: u64) -> Result<Wish, (&'static str, String)> {
         match self.requests.remove(&request) {
-            Some((_, exclude)) => Ok(exclude),
+            Some((_, wish)) => Ok(wish),
             None => Err(("I7", format!("answers request {request}, which does not wait"))),
         }
     }
@@ -136,19 +161,20 @@ impl UserModel {
         let Some((handle, answers)) = pools.next() else {
             return Err(("I7", format!("picks {id}, of which nobody has said anything")));
         };
-        // What is told now may have been decided before a report of now, or after.
-        let reported = |id: PeId| {
-            let at = self.aside.get(&(handle.clone(), id)).copied();
+        let reported = |reports: &BTreeMap<_, _>, id: PeId| {
+            let at: Option<Instant> = reports.get(&(handle.clone(), id)).copied();
             at.filter(|&at| now < at + self.timers.set_aside)
         };
         // Which of the last answers counts is not known: one that came twice does not.
-        let good = |other: &PeId| reported(*other).is_none() && !exclude.contains(other);
+        let good =
+            |other: &PeId| reported(&self.doubted, *other).is_none() && !exclude.contains(other);
         let better = answers
             .iter()
             .filter(|(_, ids)| ids.contains(&id))
             .all(|(_, ids)| ids.iter().any(good));
-        let is_aside = |id| reported(id).is_some_and(|at| at < now);
-        if is_aside(id) && better {
+        // What is told now may have been decided before a report of now, or after.
+        let is_aside = reported(&self.aside, id).is_some_and(|at| at < now);
+        if is_aside && better {
             return Err(("I6", format!("picks {id}, which it reported, before others")));
         }
         Ok(())
