@@ -14,6 +14,7 @@ mod process;
 mod proxy;
 mod reference;
 mod resolve;
+mod secured;
 mod session;
 mod size;
 mod takeover;
@@ -48,6 +49,8 @@ enum What {
     Proxy(proxy::Arguments),
     /// Resolutions through a registrar, beside echo servers: one after the other, and pipelined.
     Resolve(resolve::Arguments),
+    /// What TLS costs, and what is noticed of those who try to get in.
+    Secured(secured::Arguments),
     /// A session whose element is killed again and again, and messages beside a bare connection.
     Session(session::Arguments),
     /// What registrars say when one of them dies.
@@ -66,6 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
         What::Maintenance(arguments) => maintenance::run(arguments),
         What::Proxy(arguments) => proxy::run(arguments),
         What::Resolve(arguments) => resolve::run(arguments),
+        What::Secured(arguments) => secured::run(arguments),
         What::Session(arguments) => session::run(arguments),
         What::Size(arguments) => size::run(arguments),
         What::Takeover(arguments) => takeover::run(arguments),

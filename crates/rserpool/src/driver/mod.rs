@@ -104,8 +104,9 @@ pub struct Limits {
     /// found sooner); also bounds connecting. Defaults to 10 s: the machines find silence by their
     /// own, shorter timers.
     pub user_timeout: Duration,
-    /// Most connections opened by others that are being secured at a time; one more is closed at
-    /// once. Defaults to 8 192: each takes some kilobytes and 5 s at most.
+    /// Most connections opened by others that are being secured at a time; for one more the oldest
+    /// makes room, for whoever means it takes milliseconds. Defaults to 1 024: each takes some
+    /// kilobytes, and 5 s at most.
     pub handshakes: usize,
 }
 
@@ -115,7 +116,7 @@ impl Default for Limits {
             associations: 20_000,
             output: 1 << 20,
             user_timeout: Duration::from_secs(10),
-            handshakes: 8_192,
+            handshakes: 1_024,
         }
     }
 }
@@ -247,8 +248,8 @@ pub struct Driver<H: Hosted> {
     multicast: Vec<multicast::Multicast>,
     /// Associations opened by others.
     accepted: usize,
-    /// Connections opened by others that are being secured.
-    handshakes: usize,
+    /// Connections opened by others that are being secured, the oldest first; some have ended.
+    handshakes: VecDeque<AssociationId>,
     /// Associations, closing ones included.
     open: usize,
     /// Slots to be flushed at the end of the turn.
@@ -299,7 +300,7 @@ impl<H: Hosted> Driver<H> {
             tls: None,
             multicast: Vec::new(),
             accepted: 0,
-            handshakes: 0,
+            handshakes: VecDeque::new(),
             open: 0,
             dirty: Vec::new(),
             pending: VecDeque::new(),

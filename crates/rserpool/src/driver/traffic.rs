@@ -166,9 +166,7 @@ impl<H: Hosted> Driver<H> {
             match listener.socket.poll_accept(&mut Context::from_waker(&place.waker)) {
                 Poll::Pending => return,
                 Poll::Ready(Ok((stream, remote))) => {
-                    let crowded = self.accepted >= self.limits.associations
-                        || self.handshakes >= self.limits.handshakes;
-                    if crowded {
+                    if self.accepted >= self.limits.associations {
                         debug!(%remote, "too many associations");
                         self.metrics.associations_turned_away_total.add(1);
                     } else if socket::set_options(&stream, self.limits.user_timeout).is_ok() {
@@ -178,10 +176,7 @@ impl<H: Hosted> Driver<H> {
                                     let stream = tls.accept(stream).await?;
                                     Ok(Stream::Secured(Box::new(stream)))
                                 });
-                                self.handshakes += 1;
-                                let slot = self.slot();
-                                let handshake = Handshake { channel, opening };
-                                self.fill(slot, Content::Handshake(handshake));
+                                self.begin_handshake(Handshake { channel, opening });
                             }
                             None => self.add_accepted(Stream::Plain(stream), channel),
                         }
@@ -202,6 +197,29 @@ impl<H: Hosted> Driver<H> {
         self.metrics.associations_accepted_total.add(1);
         self.add_connection(stream, channel, None);
         self.settle();
+    }
+
+    /// Begins to secure a connection; if there are too many the oldest makes room.
+    fn begin_handshake(&mut self, handshake: Handshake) {
+        if self.handshakes.len() >= self.limits.handshakes {
+            let slots = &self.slots;
+            self.handshakes.retain(|known| {
+                let place = slots.get(known.0 as u32 as usize);
+                place.is_some_and(|place| {
+                    u64::from(place.generation) == known.0 >> 32
+                        && matches!(place.content, Content::Handshake(_))
+                })
+            });
+        }
+        if self.handshakes.len() >= self.limits.handshakes
+            && let Some(oldest) = self.handshakes.pop_front()
+        {
+            drop(self.vacate(oldest.0 as u32));
+            self.metrics.associations_turned_away_total.add(1);
+        }
+        let slot = self.slot();
+        self.handshakes.push_back(self.name(slot));
+        self.fill(slot, Content::Handshake(handshake));
     }
 
     /// A connection that somebody has opened is secured, or is not going to be.
@@ -582,10 +600,7 @@ impl<H: Hosted> Driver<H> {
         let accepted = match &content {
             Content::Connection(connection) => connection.accepted,
             Content::Association(association) => association.accepted,
-            Content::Handshake(_) => {
-                self.handshakes -= 1;
-                return content;
-            }
+
             Content::Attempt(Attempt { sctp: Some(pending), .. }) => {
                 self.give_up_sctp(pending);
                 return content;
