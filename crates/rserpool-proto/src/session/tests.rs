@@ -595,6 +595,29 @@ fn a_session_with_an_element_stays_with_it_while_it_lives() {
 }
 
 #[test]
+fn a_session_with_one_element_and_no_other_ends_if_that_cannot_be_used() {
+    let target = Target::Element(ElementHandle { pool: pool(), id: PeId(1) });
+    let mut config = UserSessionConfig::new(target);
+    config.failover = false;
+    let mut world = World::with(config, [plain(1), ours(2)]);
+    assert_eq!(
+        world.told(),
+        [user::Event::Ended { reason: EndReason::NoneUsable, unsent: Vec::new() }]
+    );
+}
+
+/// RFC 5352 §3.9: who has worked together meets again.
+#[test]
+fn the_card_of_a_user_says_where_it_is_found_as_an_element() {
+    let card = BusinessCard { handle: pool(), elements: vec![ours(3), ours(2)] };
+    let config = UserSessionConfig::preferring(&card);
+    let mut world = World::with(config, [ours(1), ours(2), ours(3)]);
+    assert_eq!(world.at(), Some(3));
+    world.kill();
+    assert_eq!(world.at(), Some(2));
+}
+
+#[test]
 fn an_end_that_is_said_is_no_failure() {
     let mut world = World::new([ours(1), ours(2)]);
     world.told();
@@ -666,6 +689,19 @@ fn a_full_queue_takes_no_more_until_the_transport_has_taken_something() {
     }
     assert_eq!(world.user.send(says("x"), Delivery::Failover), Err(SendError::Full));
     assert_eq!(world.user.send(says(""), Delivery::Failover), Err(SendError::Empty));
+}
+
+#[test]
+fn a_user_that_only_listens_is_not_taken_for_one_that_has_vanished() {
+    let mut world = World::new([ours(1), ours(2)]);
+    for _ in 0..400 {
+        world.pass_ms(200);
+        world.element_does(|session| session.send(says("more")).unwrap());
+    }
+    let moved = |event: &user::Event| matches!(event, user::Event::Failover { .. });
+    assert!(!world.told().iter().any(moved));
+    let asked = world.sent.iter().filter(|(_, sent)| sent.is_ok()).count();
+    assert!(asked < 20, "{asked} keep-alives in 80 s");
 }
 
 #[test]

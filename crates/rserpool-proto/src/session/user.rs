@@ -71,6 +71,13 @@ impl UserSessionConfig {
             limits: Limits::default(),
         }
     }
+
+    /// A session with the pool of a business card, in its order: of an element that wants to go on
+    /// with a user that is an element itself (RFC 5352 §3.9).
+    pub fn preferring(card: &BusinessCard) -> Self {
+        let preferred = card.elements.iter().map(|element| element.id).collect();
+        Self { preferred, ..Self::new(Target::Pool(card.handle.clone())) }
+    }
 }
 
 /// With whom a session begins.
@@ -241,6 +248,8 @@ struct Up {
     last_heard: Instant,
     /// When it was asked for the sign of life that is awaited.
     asked: Option<Instant>,
+    /// When it was asked last, which is our sign of life, too.
+    said: Instant,
     round_trip: Option<Duration>,
 }
 
@@ -352,6 +361,9 @@ impl UserSession {
         let usable = has_control(&element) || !self.config.needs_control;
         let Some(to) = locator(&element).filter(|_| usable) else {
             self.note_tried(element.id);
+            if self.is_bound_to_one() {
+                return self.end(EndReason::NoneUsable);
+            }
             return self.choose(false);
         };
         let attempt = AttemptId(self.next_attempt);
@@ -366,7 +378,7 @@ impl UserSession {
         let State::Choosing { id } = self.state else { return };
         if let Some(id) = id {
             self.note_tried(id);
-            if !self.config.failover && matches!(self.config.target, Target::Element(_)) {
+            if self.is_bound_to_one() {
                 return self.end(EndReason::NoElement(error));
             }
             return self.choose(false);
@@ -387,6 +399,11 @@ impl UserSession {
             self.timers.set(Timer::Retry, now + self.retry);
         }
         self.retry = (self.retry * 2).min(self.config.timers.retry_max);
+    }
+
+    /// Nobody but the element it was begun with will do.
+    fn is_bound_to_one(&self) -> bool {
+        !self.config.failover && matches!(self.config.target, Target::Element(_))
     }
 
     /// Says whether the owner takes what comes. While it does not, the element is not blamed for
@@ -479,6 +496,7 @@ impl UserSession {
             since: now,
             last_heard: now,
             asked: None,
+            said: now,
             round_trip: None,
         });
         if !heartbeats {
@@ -573,7 +591,7 @@ impl UserSession {
         if let Some(question) = Control::write(question) {
             transmit(&mut self.outputs, up.assoc, question);
         }
-        up.asked = Some(now);
+        (up.asked, up.said) = (Some(now), now);
         let patience = up.round_trip.map_or(Duration::ZERO, |round_trip| round_trip * 4);
         let patience = patience.max(self.config.timers.heartbeat_timeout);
         self.timers.set(Timer::Silence, now + patience);
@@ -591,7 +609,9 @@ impl UserSession {
 
     fn on_heartbeat_due(&mut self, now: Instant) {
         let State::Up(up) = &self.state else { return };
-        if up.last_heard + self.config.timers.heartbeat > now {
+        // A user that only listens has to show that it lives.
+        let must_say = up.said + self.config.timers.user_silence / 4 <= now;
+        if up.last_heard + self.config.timers.heartbeat > now && !must_say {
             self.await_silence();
         } else {
             self.ask_for_a_sign(now);
