@@ -339,3 +339,92 @@ async fn an_owner_who_does_not_read_holds_the_element_back_and_loses_nothing() {
     }
     assert!(matches!(next(&mut session).await, Event::Ended { reason: EndReason::Finished, .. }));
 }
+
+/// RFC 5352 §6.5.5, ASAP_SEND_TO_ALL: but not to whoever is left out, and without failover.
+#[tokio::test]
+async fn a_message_for_all_goes_to_every_element_but_those_left_out() {
+    let registrar = registrar().await;
+    let got = Arc::new(Mutex::new(Vec::new()));
+    let mut services = Vec::new();
+    for number in 0..3 {
+        let got = got.clone();
+        let keep = move |mut session: ServedSession| {
+            let got = got.clone();
+            async move {
+                while let Some(Incoming::Message(payload)) = session.next().await {
+                    got.lock().unwrap().push((number, payload.bytes));
+                }
+            }
+        };
+        services.push(serve(serving(&registrar), keep).await);
+    }
+    // Nobody listens there.
+    let dead = PoolElement::start(element(&registrar, "127.0.0.1:9".parse().unwrap())).await;
+    let dead = dead.unwrap();
+    soon(dead.registered()).await.unwrap();
+    let user = user(&registrar);
+    let payload = Payload { ppid: 0, bytes: b"all".into() };
+    let but = [services[1].element().id()];
+    let copied = soon(user.send_to_all(&pool(), payload, &but)).await.unwrap();
+    let failed: Vec<_> = copied.iter().filter(|copied| copied.result.is_err()).collect();
+    assert_eq!((copied.len(), failed.len()), (3, 1), "{copied:?}");
+    assert_eq!(failed[0].element.id, dead.id());
+    let all = async {
+        while got.lock().unwrap().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(all).await;
+    let mut got = got.lock().unwrap().clone();
+    got.sort();
+    assert_eq!(got, [(0, b"all".to_vec()), (2, b"all".to_vec())]);
+}
+
+/// RFC 5352 §3.9.
+#[tokio::test]
+async fn an_element_that_has_an_order_of_failover_sends_it_and_is_obeyed() {
+    let registrar = registrar().await;
+    let mut others = Vec::new();
+    for _ in 0..4 {
+        others.push(serve(serving(&registrar), echo).await);
+    }
+    let user = user(&registrar);
+    let preferred = user.pick_element(&pool(), others[2].element().id()).await.unwrap();
+    let failover_order = vec![preferred.as_ref().clone()];
+    let first = serve(ServeConfig { failover_order, ..serving(&registrar) }, echo).await;
+    user.purge(&pool()).await;
+    let id = first.element().id();
+    let mut session = user.session_to(rserpool::session::ElementHandle { pool: pool(), id });
+    while !matches!(next(&mut session).await, Event::BusinessCard(card) if card.elements[0].id == preferred.id)
+    {
+    }
+    drop(first);
+    loop {
+        if let Event::Failover { to, .. } = next(&mut session).await {
+            assert_eq!(to.id, preferred.id);
+            return;
+        }
+    }
+}
+
+/// RFC 5352 §6.9: for those that keep their own connections.
+#[tokio::test]
+async fn who_fails_at_an_address_is_reported_and_not_picked_next() {
+    let registrar = registrar().await;
+    let mut elements = Vec::new();
+    for port in [9, 19] {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let element = PoolElement::start(element(&registrar, address)).await.unwrap();
+        soon(element.registered()).await.unwrap();
+        elements.push((element.id(), address, element));
+    }
+    let user = user(&registrar);
+    let primary = soon(user.primary(&pool())).await.unwrap();
+    let (failed, address, _) = elements.iter().find(|(id, ..)| *id == primary.id).unwrap();
+    assert_eq!(soon(user.transport_failure(&pool(), *address)).await.unwrap(), [*failed]);
+    for _ in 0..4 {
+        assert_ne!(soon(user.pick(&pool(), &[])).await.unwrap().id, *failed);
+    }
+    let nowhere = "127.0.0.1:1".parse().unwrap();
+    assert_eq!(soon(user.transport_failure(&pool(), nowhere)).await.unwrap(), []);
+}

@@ -22,10 +22,12 @@
 //! [`proto::session`](crate::proto::session).
 
 mod link;
+mod primitives;
 #[cfg(target_os = "linux")]
 mod sctp;
 pub mod serve;
 mod tcp;
+mod to_all;
 
 use crate::driver::now;
 use crate::pool_user::{Element, PoolUser, ResolveError};
@@ -51,6 +53,8 @@ use tokio::time::Sleep;
 use tracing::{debug, info};
 
 pub use crate::proto::session::user::{Delivery, EndReason, Event, Target, UserSessionConfig};
+pub use to_all::{Copied, SendToAllError};
+
 pub use crate::proto::session::{BusinessCard, ElementHandle, Limits, Payload, SessionTimers};
 
 /// Messages under way to the session's task; those behind them wait with their senders.
@@ -142,24 +146,6 @@ impl PoolUser {
         };
         tokio::spawn(task.run());
         Session { sender, events, element }
-    }
-
-    /// The elements of a pool, for applications that keep their own connections
-    /// (RFC 5351 §4.1 GETPRIMARYSERVER, RFC 5352 §6.9.1): the one to use first.
-    ///
-    /// # Errors
-    /// [`ResolveError`]: which of registrar, pool and elements is missing.
-    pub async fn primary(&self, pool: &PoolHandle) -> Result<Arc<Element>, ResolveError> {
-        self.pick(pool, &[]).await
-    }
-
-    /// Says that an element has failed, and gives the next one (RFC 5351 §4.1 GETNEXTSERVER).
-    ///
-    /// # Errors
-    /// [`ResolveError`]: which of registrar, pool and elements is missing.
-    pub async fn next(&self, failed: &ElementHandle) -> Result<Arc<Element>, ResolveError> {
-        self.report_unreachable(&failed.pool, failed.id);
-        self.pick(&failed.pool, &[failed.id]).await
     }
 }
 

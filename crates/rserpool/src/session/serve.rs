@@ -22,6 +22,7 @@ use super::{Alarm, BusinessCard, Limits, Payload, SendError, SessionTimers, Told
 use crate::cookie::{CookieError, CookieKeys};
 use crate::driver::now;
 use crate::pool_element::{DeregisterError, PoolElement, PoolElementConfig, StartError};
+use crate::pool_user::Element;
 use crate::proto::id::PoolHandle;
 use crate::proto::machine::{Channel, Identity, Input, Machine as _, Output};
 use crate::proto::session::element::{ElementSession, ElementSessionConfig, EndReason, Event};
@@ -50,6 +51,10 @@ pub struct ServeConfig {
     /// Signs and verifies the cookies. Without keys, the default, cookies are what users say they
     /// are.
     pub keys: Option<CookieKeys>,
+    /// Whom users go to first when this element fails, in order: its business card, sent at the
+    /// beginning of each session (RFC 5352 §3.9). [`ServedSession::send_card`] changes it. Defaults to
+    /// none, without a card.
+    pub failover_order: Vec<Element>,
     /// Timers of sessions.
     pub timers: SessionTimers,
     /// What a session takes.
@@ -66,6 +71,7 @@ impl ServeConfig {
             element,
             listen: Vec::new(),
             keys: None,
+            failover_order: Vec::new(),
             timers: SessionTimers::default(),
             limits: Limits::default(),
             max_sessions: 10_000,
@@ -147,8 +153,10 @@ impl PoolElement {
         config.element.tcp_control = true;
         let handle = config.element.handle.clone();
         let element = PoolElement::start(config.element).await?;
+        let card = BusinessCard { handle: handle.clone(), elements: config.failover_order };
         let shared = Arc::new(Shared {
             pool: handle,
+            card: (!card.elements.is_empty()).then_some(card),
             keys: config.keys,
             timers: config.timers,
             limits: config.limits,
@@ -189,6 +197,7 @@ impl Service {
 
 struct Shared<F> {
     pool: PoolHandle,
+    card: Option<BusinessCard>,
     keys: Option<CookieKeys>,
     timers: SessionTimers,
     limits: Limits,
@@ -241,7 +250,7 @@ where
     let (begin, begun) = oneshot::channel();
     let config = ElementSessionConfig {
         control: true,
-        card: None,
+        card: shared.card.clone(),
         timers: shared.timers.clone(),
         limits: shared.limits,
     };
