@@ -284,9 +284,10 @@ impl Registrar {
         }
         let (id, home) = (element.id, element.home);
         self.apply_add(now, assoc, sender, handle, element);
-        // Ours from before a restart under the same identifier: they may come back.
+        // Ours from before a restart under the same identifier: they may come back, unless they have.
         if home == self.id
             && let Some(slot) = self.handlespace.slot(handle.as_bytes(), id)
+            && !self.is_spoken_for(slot)
             && self.handlespace.element_at(slot).is_some_and(|known| known.home() == self.id)
         {
             self.adopt(now, slot, self.id);
