@@ -62,7 +62,7 @@ fn rows(text: &str) -> Result<Vec<Row<'_>>, Vec<String>> {
             problem("this id has been used above");
         }
         if !LEVELS.contains(&level) {
-            problem("the level is none of RFC 2119's");
+            problem("the level is none of RFC 2119's, nor `text`");
         }
         let (state, tests) = if reason(shown_by, "waits:") {
             (State::Waits, Vec::new())
@@ -97,6 +97,8 @@ const LEVELS: &[&str] = &[
     "RECOMMENDED",
     "MAY",
     "OPTIONAL",
+    // What an RFC describes without any of these words.
+    "text",
 ];
 
 /// Whether a cell begins with the word and goes on.

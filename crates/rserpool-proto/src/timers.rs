@@ -325,6 +325,11 @@ pub struct UserTimers {
     /// 10 s / 2 s / 500 ms: at least [`UserTimers::stale_cache_value`], so that what counts
     /// afterwards is an answer given after the report.
     pub set_aside: Duration,
+    /// Time without a word about a watched pool after which the home is asked whether it is still
+    /// there and still tells changes.
+    ///
+    /// 30 s / 2 s / 500 ms: a question costs little, and a home that has fallen silent tells nothing.
+    pub watch_refresh: Duration,
 }
 
 impl UserTimers {
@@ -340,6 +345,7 @@ impl UserTimers {
                 t7_enrp_outdate: ms(5_000),
                 stale_cache_value: ms(10_000),
                 set_aside: ms(10_000),
+                watch_refresh: ms(30_000),
             },
             Preset::Default => Self {
                 t1_request: ms(500),
@@ -349,6 +355,7 @@ impl UserTimers {
                 t7_enrp_outdate: ms(5_000),
                 stale_cache_value: ms(1_000),
                 set_aside: ms(2_000),
+                watch_refresh: ms(2_000),
             },
             Preset::Realtime => Self {
                 t1_request: ms(150),
@@ -358,6 +365,7 @@ impl UserTimers {
                 t7_enrp_outdate: ms(5_000),
                 stale_cache_value: ms(200),
                 set_aside: ms(500),
+                watch_refresh: ms(500),
             },
         }
     }

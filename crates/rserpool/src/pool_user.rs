@@ -267,7 +267,7 @@ impl Hosted for Host {
                     Event::HomeLost { home, reason } => info!(%home, %reason, "registrar lost"),
                     Event::RegistrarUnreachable => warn!("no registrar answers"),
                     Event::ErrorReported { errors } => debug!(?errors, "error reported"),
-                    Event::Resolved { .. } | Event::Picked { .. } => {}
+                    Event::PoolChanged { .. } | Event::Resolved { .. } | Event::Picked { .. } => {}
                 }
                 // Nobody may be listening.
                 let _ = self.events.send(other);

@@ -306,6 +306,9 @@ fn machine(section: &mut Section<'_>, machine: &mut RegistrarConfig, preset: Opt
         section.set("peers", &mut limits.peers, config::count);
         section.set("elements_per_owner", &mut limits.elements_per_owner, config::count);
         section.set("reports_per_second", &mut limits.reports_per_second, config::count);
+        section.set("watches_per_association", &mut limits.watches_per_association, config::count);
+        section.set("watches", &mut limits.watches, config::count);
+        section.set("updates_per_second", &mut limits.updates_per_second, config::count);
         let space = &mut limits.handlespace;
         section.set("max_pools", &mut space.max_pools, config::count);
         section.set("max_elements", &mut space.max_elements, config::count);

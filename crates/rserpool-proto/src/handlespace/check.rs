@@ -17,6 +17,7 @@ impl Handlespace {
             let handle = pool.handle();
             assert!(!pool.is_empty(), "{handle} is empty");
             pool.check();
+            assert_eq!(pool.watched, self.watched.contains(handle), "{handle}");
             let mut members = 0;
             let mut suspects = 0;
             let mut shapes = BTreeMap::new();

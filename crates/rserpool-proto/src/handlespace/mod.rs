@@ -30,6 +30,7 @@ mod sums;
 #[cfg(test)]
 mod tests;
 mod tombstones;
+mod watched;
 
 pub use change::{Change, ChangeKind};
 pub use distance::{Distances, Network};
@@ -48,6 +49,7 @@ use leases::Leases;
 use pool::Pools;
 use sums::Sums;
 use tombstones::Tombstones;
+use watched::Watched;
 
 /// Limits of a handlespace and the policies known in it.
 #[derive(Clone, Debug)]
@@ -112,6 +114,7 @@ pub struct Handlespace {
     tombstones: Tombstones,
     sums: BTreeMap<ServerId, Sums>,
     dice: Dice,
+    watched: Watched,
     /// Scratch of [`Handlespace::resolve`].
     seats: Vec<Seat>,
 }
@@ -130,6 +133,7 @@ impl Handlespace {
                 dice.bits64(),
             ),
             sums: BTreeMap::new(),
+            watched: Watched::default(),
             dice,
             seats: Vec::new(),
             config,
@@ -218,10 +222,12 @@ impl Handlespace {
         let Some(element) = self.elements.get_mut(slot) else { return };
         if element.suspect() != suspect {
             element.set_suspect(suspect);
-            let pool = self.pools.get_mut(element.pool);
+            let index = element.pool;
+            let pool = self.pools.get_mut(index);
             let mut room = [0; 4];
             let words = self.config.distances.words(pool, element, &mut room);
             pool.set_suspect(&self.config, element.seat, words, suspect);
+            self.note_change(index);
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Pool {
     pub(super) distance_word: Option<u8>,
     /// Whether its policy wants to know the time.
     timed: bool,
+    /// Whether its changes are noted.
+    pub(super) watched: bool,
     /// Orders all elements but the suspect ones.
     policy: Box<dyn Policy>,
     /// Orders the suspect ones, while there are any.
@@ -115,6 +117,7 @@ impl Pool {
             policy_words: kind.map(|kind| kind.words.len()),
             distance_word: kind.and_then(PolicyKind::distance_word),
             timed: policy.is_timed(),
+            watched: false,
             policy,
             suspects: None,
             ids: BTreeMap::new(),

@@ -276,7 +276,9 @@ impl Handlespace {
     ) -> Change {
         let pool_index = self.pools.find(handle.as_bytes()).unwrap_or_else(|| {
             let shape = Shape::of_wire(&wire);
-            self.pools.insert(Pool::new(handle.clone(), shape, &self.config))
+            let mut pool = Pool::new(handle.clone(), shape, &self.config);
+            pool.watched = self.watched.contains(handle);
+            self.pools.insert(pool)
         });
         let pool = self.pools.get_mut(pool_index);
         let mut element = Element::new(pool_index, wire, until);
@@ -293,6 +295,7 @@ impl Handlespace {
         self.leases.set(slot, None, until);
         self.count(home, words, digest);
         self.settle(pool_index);
+        self.note_change(pool_index);
         Change {
             kind: ChangeKind::Added,
             handle,
@@ -334,6 +337,9 @@ impl Handlespace {
         self.leases.set(slot, Some(old_lease), until);
         let handle = self.recount(slot, previous).expect("the caller has found it");
         self.settle(index);
+        if visible {
+            self.note_change(index);
+        }
         Change {
             kind: ChangeKind::Updated,
             handle,
@@ -355,6 +361,9 @@ impl Handlespace {
         let element = self.elements.remove(slot)?;
         let (id, home) = (element.id(), element.home());
         self.leases.remove(slot);
+        if !planted!("change-not-told") {
+            self.note_change(element.pool);
+        }
         let pool = self.pools.get_mut(element.pool);
         pool.remove(id, element.seat, element.suspect());
         pool.uncount_shape(Shape::of(&element));

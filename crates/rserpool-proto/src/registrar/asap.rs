@@ -39,9 +39,9 @@ impl Registrar {
             Body::Deregistration { handle, id, stamp } => {
                 self.on_deregistration(now, assoc, handle, id, stamp);
             }
-            Body::HandleResolution { handle, items, capabilities, .. } => {
+            Body::HandleResolution { subscribe, handle, items, capabilities } => {
                 self.note_capabilities(assoc, capabilities);
-                self.on_handle_resolution(now, assoc, &handle, items);
+                self.on_handle_resolution(now, assoc, &handle, items, subscribe);
             }
             Body::EndpointKeepAliveAck { handle, id } => {
                 self.on_endpoint_keep_alive_ack(now, assoc, &handle, id);
@@ -345,28 +345,50 @@ impl Registrar {
         assoc: AssociationId,
         handle: &PoolHandle,
         items: Option<u32>,
+        subscribe: bool,
     ) {
         let Some(association) = self.associations.get(&assoc) else {
             return;
         };
         let action = Action::Resolve { handle };
         if !self.config.authority.permits(&association.identity, &action) {
-            return self.refuse_resolution(assoc, handle, ErrorCause::SecurityConsiderations);
+            self.end_watch(assoc, handle);
+            let (cause, capabilities) = (ErrorCause::SecurityConsiderations, CAPABILITIES);
+            return self.refuse_resolution(assoc, handle, cause, false, capabilities);
         }
-        let ours = association.capabilities.is_some();
+        if !subscribe {
+            self.end_watch(assoc, handle);
+        }
+        let watched = subscribe && self.begin_watch(assoc, handle, items);
+        self.answer(now, assoc, handle, items, watched, CAPABILITIES);
+    }
+
+    /// Says what a pool holds: to whoever asked, or watches it.
+    pub(super) fn answer(
+        &mut self,
+        now: Instant,
+        assoc: AssociationId,
+        handle: &PoolHandle,
+        items: Option<u32>,
+        watched: bool,
+        capabilities: Capabilities,
+    ) {
+        let ours = self.speaks_ours(assoc);
         let items = items.unwrap_or(u32::MAX).clamp(1, self.config.limits.max_items);
         let items = usize::try_from(items).unwrap_or(usize::MAX);
         let Some(pool) =
             self.handlespace.resolve(now, handle.as_bytes(), items, &mut self.selected)
         else {
-            return self.refuse_resolution(assoc, handle, ErrorCause::UnknownPoolHandle);
+            let cause = ErrorCause::UnknownPoolHandle;
+            return self.refuse_resolution(assoc, handle, cause, watched, capabilities);
         };
         let total = u32::try_from(pool.len()).unwrap_or(u32::MAX);
         let policies = &self.config.limits.handlespace.policies;
         let policy = policies.overall(pool.policy_number());
         if self.selected.is_empty() {
             // The pool is there, but nobody in it can serve (RFC 5356 §3.2: weight 0).
-            return self.refuse_resolution(assoc, handle, ErrorCause::LackOfResources);
+            let cause = ErrorCause::LackOfResources;
+            return self.refuse_resolution(assoc, handle, cause, watched, capabilities);
         }
         let room = ResolutionResponseBuilder::usual_len(handle, self.selected.len());
         let mut bytes = Vec::with_capacity(room);
@@ -387,21 +409,33 @@ impl Registrar {
             }
         }
         let total = ours.then_some(total);
-        let encoded = response.finish(false, total, ours.then_some(CAPABILITIES));
-        self.counters.resolutions += 1;
+        let encoded = response.finish(watched, total, ours.then_some(capabilities));
+        self.counters.resolutions += u64::from(!capabilities.is_update());
         self.transmit(assoc, PPID_ASAP, encoded.map(|()| bytes));
     }
 
-    fn refuse_resolution(&mut self, assoc: AssociationId, handle: &PoolHandle, cause: ErrorCause) {
-        self.counters.resolutions_refused += 1;
+    fn refuse_resolution(
+        &mut self,
+        assoc: AssociationId,
+        handle: &PoolHandle,
+        cause: ErrorCause,
+        watched: bool,
+        capabilities: Capabilities,
+    ) {
+        self.counters.resolutions_refused += u64::from(!capabilities.is_update());
+        // RFC 5352 §2.2.5: after a negative answer there are no updates. Ours wait for the pool.
+        let ours = self.speaks_ours(assoc);
+        if watched && !ours {
+            self.end_watch(assoc, handle);
+        }
         let response = HandleResolutionResponse {
-            subscribed: false,
+            subscribed: watched && ours,
             handle: handle.clone(),
             policy: None,
             elements: Vec::new(),
             errors: Vec::from([cause]),
             total: None,
-            capabilities: self.capabilities_towards(assoc),
+            capabilities: ours.then_some(capabilities),
         };
         self.transmit_asap(assoc, Body::HandleResolutionResponse(Box::new(response)));
     }

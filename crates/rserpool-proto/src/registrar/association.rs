@@ -1,5 +1,6 @@
 //! Associations: who is connected, what it owns, when it goes.
 
+use super::watch::Watching;
 use super::{Event, Ignored, Registrar, RemovalReason, Timer};
 use crate::handlespace::{Change, Slot};
 use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
@@ -7,6 +8,7 @@ use crate::machine::{AttemptId, Channel, Identity, Locator, Output};
 use crate::planted::planted;
 use crate::time::{Duration, Instant};
 use crate::wire::capability::Capabilities;
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 
 /// What is known of the other end of an association.
@@ -27,6 +29,8 @@ pub(super) struct Association {
     pub(super) capabilities: Option<Capabilities>,
     /// Own elements that were registered here last.
     pub(super) elements: BTreeSet<Slot>,
+    /// The pools whose changes it is told; `None` if it has never asked for any.
+    pub(super) watching: Option<Box<Watching>>,
     pub(super) last_heard: Instant,
     /// Last entry sent to a reader of the table that has not got all of it.
     pub(super) table_cursor: Option<(PoolHandle, PeId)>,
@@ -57,6 +61,7 @@ impl Association {
             identity,
             capabilities: None,
             elements: BTreeSet::new(),
+            watching: None,
             last_heard: now,
             table_cursor: None,
             patience: Duration::ZERO,
@@ -114,9 +119,10 @@ impl Registrar {
     /// Its elements are lost at once, not after a timer: whoever leaves in order deregisters first.
     pub(super) fn on_closed(&mut self, now: Instant, assoc: AssociationId) {
         self.timers.cancel(Timer::Idle(assoc));
-        let Some(association) = self.associations.remove(&assoc) else {
+        let Some(mut association) = self.associations.remove(&assoc) else {
             return;
         };
+        self.end_watches(assoc, &mut association);
         for slot in association.elements {
             if planted!("lost-association-keeps-elements") {
                 continue;
@@ -138,7 +144,8 @@ impl Registrar {
             None => association.last_heard + idle_timeout,
         };
         let owns = !association.elements.is_empty() && !planted!("idle-owner-closed");
-        if owns || association.peer.is_some() {
+        let watches = association.watching.as_ref().is_some_and(|watching| !watching.is_empty());
+        if owns || watches || association.peer.is_some() {
             self.timers.set(Timer::Idle(assoc), now + idle_timeout);
         } else if now < idle_at {
             self.timers.set(Timer::Idle(assoc), idle_at);

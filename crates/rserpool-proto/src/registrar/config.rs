@@ -76,6 +76,14 @@ pub struct Limits {
     /// Elements registered here by one identity, or in an open scope from one address; one more is
     /// refused: lack of resources (RFC 5355 §2.1). Defaults to 10 000, what one host may well serve.
     pub elements_per_owner: u32,
+    /// Pools that one association may watch (RFC 5352 §2.2.5). Defaults to 16: a user watches what it
+    /// uses. Beyond it resolutions are answered without the A bit.
+    pub watches_per_association: usize,
+    /// Watches of all associations. Defaults to 100 000, about 30 MB.
+    pub watches: usize,
+    /// Updates sent to watchers per second; beyond it they come later and say more at once. Defaults
+    /// to 10 000: about a tenth of what one core can send.
+    pub updates_per_second: u32,
     /// Registrars known at once. Defaults to 128: each is told of every change.
     pub peers: usize,
     /// Bounds of the handlespace: pools, elements, tombstones.
@@ -90,6 +98,9 @@ impl Default for Limits {
             max_items: 128,
             reports_per_second: 10,
             elements_per_owner: 10_000,
+            watches_per_association: 16,
+            watches: 100_000,
+            updates_per_second: 10_000,
             peers: 128,
             handlespace: HandlespaceConfig::default(),
         }

@@ -160,6 +160,9 @@ pub enum Ignored {
     UnknownElement,
     /// More reports than [`Limits::reports_per_second`](super::Limits::reports_per_second).
     TooManyReports,
+    /// A user wants to watch more than [`Limits::watches_per_association`](super::Limits) or
+    /// [`Limits::watches`](super::Limits): it was answered, and will not be told of changes.
+    TooManyWatches,
     /// What it asked for does not fit into a message.
     AnswerTooLong,
     /// The authority does not permit it.
@@ -205,6 +208,7 @@ impl core::fmt::Display for Ignored {
             Self::UnaskedAck => f.write_str("an answer to a keep-alive that was not asked of it"),
             Self::UnknownElement => f.write_str("a report about an element that is not known"),
             Self::TooManyReports => f.write_str("too many reports"),
+            Self::TooManyWatches => f.write_str("too many watches"),
             Self::AnswerTooLong => f.write_str("the answer would not fit into a message"),
             Self::NotPermitted => f.write_str("not permitted"),
             Self::ForeignElement => f.write_str("an element that is not the sender's"),

@@ -6,6 +6,7 @@
 //! ```text
 //!   element --- REGISTRATION --> on_registration -> handlespace.register -> Change -> response
 //!   user ------ HANDLE_RESOLUTION -> on_handle_resolution -> policy of the pool -> response
+//!   user <----- HANDLE_RESOLUTION_RESPONSE, of a watched pool that has changed --- watch
 //!   element <-- KEEP_ALIVE --- supervision (interval drawn +-50 %) --- missed -> removed
 //!   registrar <-- HANDLE_UPDATE, PRESENCE, HANDLE_TABLE --> registrar (equals, no leader)
 //!   reader ---- HANDLE_TABLE_REQUEST -> enrp -> pieces of the handlespace
@@ -43,6 +44,7 @@ mod supervision;
 mod takeover;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use crate::wire::pool_element::LifeUnit;
 pub use authority::{Action, Authority, ElementGrant, Grants, Pattern, Readers};
@@ -73,6 +75,7 @@ use rehome::Call;
 use silence::Silence;
 use supervision::Supervision;
 use takeover::Takeover;
+use watch::Watches;
 
 /// A registrar (ENRP server) as a machine.
 #[derive(Debug)]
@@ -82,6 +85,7 @@ pub struct Registrar {
     rng: ChaCha12Rng,
     handlespace: Handlespace,
     associations: BTreeMap<AssociationId, Association>,
+    watches: Watches,
     /// The elements whose home this registrar is.
     supervised: BTreeMap<Slot, Supervision>,
     quotas: Quotas,
@@ -166,6 +170,8 @@ pub struct Counters {
     pub resolutions: u64,
     /// Resolutions answered with an error.
     pub resolutions_refused: u64,
+    /// Updates sent to those who watch a pool.
+    pub updates: u64,
     /// Keep-alives sent, those that a report caused included.
     pub keep_alives: u64,
     /// Own elements removed, for whatever reason.
@@ -189,6 +195,7 @@ impl Registrar {
             rng,
             handlespace,
             associations: BTreeMap::new(),
+            watches: Watches::default(),
             supervised: BTreeMap::new(),
             quotas: Quotas::default(),
             timers: TimerQueue::new(),
@@ -257,6 +264,12 @@ impl Registrar {
             + self.rehoming.len()
             + self.calls.len()
             + self.admission.len()
+            + self.watches.len()
+    }
+
+    /// How many watches there are: pools whose changes an association is told.
+    pub fn watches(&self) -> usize {
+        self.watches.len()
     }
 
     /// How often things have happened since the start.
@@ -338,6 +351,8 @@ impl Registrar {
                 Timer::Discover => self.on_discover(now),
             }
         }
+        self.note_changes(now);
+        self.send_updates(now);
     }
 
     /// Notices that the registrar was suspended.
@@ -422,6 +437,8 @@ impl Machine for Registrar {
                 self.on_presence_heard(now, from, bytes);
             }
         }
+        // Sent by the timeout that is due then, so that they say what all of this input leads to.
+        self.note_changes(now);
     }
 
     fn poll_output(&mut self) -> Option<Output<Event>> {
@@ -429,6 +446,7 @@ impl Machine for Registrar {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        [self.timers.next(), self.handlespace.next_expiry()].into_iter().flatten().min()
+        let due = [self.timers.next(), self.handlespace.next_expiry(), self.watches.next()];
+        due.into_iter().flatten().min()
     }
 }

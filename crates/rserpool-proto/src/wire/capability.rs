@@ -20,7 +20,8 @@ use super::tlv::{Reader, Writer};
 ///
 /// In a registration, while it is not known yet who reads it: bit 0 says that its life is in
 /// milliseconds, bit 1 that its element takes a control channel over TCP, as the extension in a Pool
-/// Element parameter says later.
+/// Element parameter says later. In the response to a resolution bit 2 says that it is an update of a
+/// watched pool, and answers nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Capabilities(pub u32);
 
@@ -42,6 +43,14 @@ pub struct Owner(pub [u8; 16]);
 impl Capabilities {
     /// Those of a registration whose life is in milliseconds.
     pub const MILLISECONDS: Self = Self(1);
+
+    /// Those of an update of a watched pool.
+    pub const UPDATE: Self = Self(4);
+
+    /// Whether the response that they stand in is an update, and answers nothing.
+    pub fn is_update(self) -> bool {
+        self.0 & Self::UPDATE.0 != 0
+    }
 
     /// Whether the life of the registration that they stand in is in milliseconds.
     pub fn counts_milliseconds(self) -> bool {

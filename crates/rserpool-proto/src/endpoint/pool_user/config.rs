@@ -25,6 +25,9 @@ pub struct PoolUserConfig {
     /// Most requests that may wait for answers at a time; more are refused with
     /// [`ResolveError::TooManyRequests`](super::ResolveError::TooManyRequests). Defaults to 4096.
     pub max_requests: usize,
+    /// Most pools that may be watched at a time. Defaults to 64. A registrar of ours tells changes of
+    /// 16 of them, unless it is told otherwise, and is asked about the others.
+    pub max_watches: usize,
     /// The policies whose user side is known; any other as [`PolicyTable::picking`] says.
     /// Defaults to [`PolicyTable::builtin`].
     pub policies: PolicyTable,
@@ -40,6 +43,7 @@ impl PoolUserConfig {
             keep_stale: None,
             max_pools: 1024,
             max_requests: 4096,
+            max_watches: 64,
             policies: PolicyTable::default(),
         }
     }

@@ -33,6 +33,17 @@ pub enum Event {
         /// The element to use.
         result: Result<Arc<PoolElement>, ResolveError>,
     },
+    /// A pool that is [watched](super::PoolUser::watch) is not what it was told to be last, or is told
+    /// for the first time. The order of its elements alone does not count.
+    PoolChanged {
+        /// Which pool.
+        handle: PoolHandle,
+        /// What it holds now, or why that is not known. With [`ResolveError::NoRegistrar`] what was
+        /// told before may still be so.
+        state: Result<Resolution, ResolveError>,
+        /// Whether the registrar tells changes; otherwise it is asked again and again.
+        pushed: bool,
+    },
     /// A registrar has become the home.
     HomeFound {
         /// Which.

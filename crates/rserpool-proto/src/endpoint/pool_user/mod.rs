@@ -6,6 +6,7 @@
 //!      | <------- HANDLE_RESOLUTION_RESPONSE --------- |   into the cache, and to all who wait
 //!      |                                               |
 //!      | ----------- ENDPOINT_UNREACHABLE -----------> |   an element could not be reached
+//!      | <------- HANDLE_RESOLUTION_RESPONSE --------- |   unasked: a watched pool has changed
 //! ```
 //!
 //! It finds elements and says which to use; it does not speak with them. One question per pool is
@@ -17,9 +18,11 @@ mod event;
 mod question;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use config::PoolUserConfig;
 pub use event::{Event, RequestId, Resolution, ResolveError};
+pub use watch::TooManyWatches;
 
 use super::cache::{Answer, Cache, Choice};
 use super::server_hunt::ServerHunt;
@@ -31,6 +34,7 @@ use crate::policy::{Dice, Turn};
 use crate::time::{Duration, Instant};
 use crate::wire::PPID_ASAP;
 use crate::wire::asap::{Body, HandleResolutionResponse};
+use crate::wire::capability::Capabilities;
 use crate::wire::operation_error::ErrorCause;
 use crate::wire::policy::{PolicyNumber, PolicyParameter};
 use crate::wire::pool_element::PoolElement;
@@ -40,6 +44,7 @@ use alloc::vec::Vec;
 use question::{Kind, Questions, Waiter};
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
+use watch::Watches;
 
 /// Most reports kept for the next home registrar; the oldest make room.
 const MAX_REPORTS: usize = 64;
@@ -54,6 +59,7 @@ pub struct PoolUser {
     /// For the random policies.
     dice: Dice,
     questions: Questions,
+    watches: Watches,
     /// Questions sent to the home and not answered yet, oldest first, and when. Answers come in
     /// this order.
     sent: VecDeque<(PoolHandle, Instant)>,
@@ -86,6 +92,7 @@ impl PoolUser {
             cache,
             dice: Dice::new(dice_seed),
             questions: Questions::default(),
+            watches: Watches::default(),
             sent: VecDeque::new(),
             reports: VecDeque::new(),
             outputs: VecDeque::new(),
@@ -100,6 +107,7 @@ impl PoolUser {
         self.cache.kept()
             + self.questions.len()
             + self.questions.waiting()
+            + self.watches.len()
             + self.sent.len()
             + self.reports.len()
             + self.outputs.len()
@@ -218,7 +226,7 @@ impl PoolUser {
 
     fn send_question(&mut self, now: Instant, home: AssociationId, handle: &PoolHandle) {
         let question = Body::HandleResolution {
-            subscribe: false,
+            subscribe: self.watches.ask_at(handle, home),
             handle: handle.clone(),
             items: self.config.items,
             capabilities: Some(CAPABILITIES),
@@ -233,7 +241,7 @@ impl PoolUser {
 
     /// Answers a request from the cache; false if a registrar has to be asked.
     fn answer_from_cache(&mut self, now: Instant, handle: &PoolHandle, waiter: &Waiter) -> bool {
-        let mut fresh = self.config.timers.stale_cache_value;
+        let mut fresh = self.freshness(handle);
         if planted!("cache-never-stale") {
             fresh = Duration::MAX;
         }
@@ -338,6 +346,7 @@ impl PoolUser {
                 self.send(home, Body::EndpointUnreachable { handle, id });
             }
         }
+        self.watch_at(now, home);
         for handle in self.questions.pools() {
             if self.sent.iter().all(|(sent, _)| *sent != handle) {
                 self.send_question(now, home, &handle);
@@ -409,13 +418,32 @@ impl PoolUser {
         response: HandleResolutionResponse,
     ) {
         let handle = response.handle;
-        // Changes that nobody asked for are for later.
-        let position = self.sent.iter().position(|(sent, _)| *sent == handle);
-        let Some((_, asked)) = position.and_then(|position| self.sent.remove(position)) else {
+        let is_update = response.capabilities.is_some_and(Capabilities::is_update);
+        if is_update && planted!("update-not-taken") {
             return;
+        }
+        let is_answer = |(sent, _): &(PoolHandle, Instant)| !is_update && *sent == handle;
+        let position = self.sent.iter().position(is_answer);
+        let (asked, waiters) = match position.and_then(|position| self.sent.remove(position)) {
+            Some((_, asked)) => {
+                let waiters = self.questions.end(&handle).unwrap_or_default();
+                self.on_answered(now, assoc);
+                (asked, waiters)
+            }
+            // What was asked after the last answer may not be known to it yet.
+            None if self.watches.contains(&handle) => {
+                let known = self.cache.pool(&handle).and_then(|pool| pool.answer());
+                (known.map_or(Instant::ZERO, |known| known.asked), Vec::new())
+            }
+            None => {
+                // A question without the S bit ends what is not watched any more.
+                if is_update && self.questions.len() < self.config.max_requests {
+                    self.ask(now, &handle, now);
+                }
+                return;
+            }
         };
-        let waiters = self.questions.end(&handle).unwrap_or_default();
-        self.on_answered(now, assoc);
+        let subscribed = response.subscribed;
         if !response.elements.is_empty() {
             let answer = Answer {
                 policy: response.policy.unwrap_or(PolicyParameter::new(PolicyNumber(1), &[])),
@@ -426,6 +454,7 @@ impl PoolUser {
                 turn: Turn::default(),
             };
             self.cache.store(now, &handle, answer);
+            self.on_watched(now, assoc, &handle, subscribed, Ok(()));
             for waiter in waiters {
                 if !self.answer_from_cache(now, &handle, &waiter) {
                     // It came after the question, and this answer is not enough for it.
@@ -437,19 +466,20 @@ impl PoolUser {
         }
         let error = if response.errors.contains(&ErrorCause::UnknownPoolHandle) {
             self.cache.forget_answer(&handle);
-            ResolveError::UnknownPool { handle }
+            ResolveError::UnknownPool { handle: handle.clone() }
         } else if response.errors.is_empty()
             || response.errors.contains(&ErrorCause::LackOfResources)
         {
             // The pool is there, but none of its elements may be used.
             self.cache.forget_answer(&handle);
-            ResolveError::NoElement { handle }
+            ResolveError::NoElement { handle: handle.clone() }
         } else {
-            ResolveError::Refused { handle, errors: response.errors }
+            ResolveError::Refused { handle: handle.clone(), errors: response.errors }
         };
         for waiter in &waiters {
             self.fail(waiter, error.clone());
         }
+        self.on_watched(now, assoc, &handle, subscribed, Err(error));
     }
 
     /// RFC 5352 §2.2.14. It names no pool: if it can be about a question at all, it is about the
@@ -467,10 +497,11 @@ impl PoolUser {
         };
         let waiters = self.questions.end(&handle).unwrap_or_default();
         self.on_answered(now, assoc);
+        let error = ResolveError::Refused { handle: handle.clone(), errors };
         for waiter in waiters {
-            let handle = handle.clone();
-            self.fail(&waiter, ResolveError::Refused { handle, errors: errors.clone() });
+            self.fail(&waiter, error.clone());
         }
+        self.on_watched(now, assoc, &handle, false, Err(error));
     }
 
     fn on_answered(&mut self, now: Instant, assoc: AssociationId) {
@@ -493,6 +524,7 @@ impl PoolUser {
                         self.fail(&waiter, ResolveError::NoRegistrar { registrars });
                     }
                 }
+                self.on_watch_unanswered(now, &handle);
             } else if let Some(home) = self.hunt.home() {
                 self.send_question(now, home, &handle);
                 self.on_home_suspected(now, LossReason::NoAnswer);
@@ -555,6 +587,7 @@ impl Machine for PoolUser {
                     self.on_round_failed(now);
                 }
                 self.on_t1_request(now);
+                self.on_watch_timeout(now);
             }
         }
     }
@@ -564,6 +597,7 @@ impl Machine for PoolUser {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        [self.hunt.next_timeout(), self.questions.next_timeout()].into_iter().flatten().min()
+        let due = [self.hunt.next_timeout(), self.questions.next_timeout(), self.watches.next()];
+        due.into_iter().flatten().min()
     }
 }

@@ -1,5 +1,7 @@
 //! The user against a registrar played by hand.
 
+mod watches;
+
 use super::*;
 use crate::endpoint::testing::*;
 use crate::machine::CloseReason;

@@ -4,6 +4,7 @@ mod answers;
 mod keep_alive;
 mod registration;
 mod secured;
+mod watches;
 
 use super::{AddressRule, Event, Ignored, Registrar, RegistrarConfig, RemovalReason};
 use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
