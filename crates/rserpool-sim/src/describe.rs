@@ -130,6 +130,11 @@ fn asap_body(body: &Body) -> String {
             if let Some(total) = response.total {
                 let _ = write!(out, " of {total}");
             }
+            if response.capabilities.is_some_and(Capabilities::is_update) {
+                let _ = write!(out, " update");
+            } else if response.subscribed {
+                let _ = write!(out, " subscribed");
+            }
             causes(out, &response.errors)
         }
         Body::EndpointKeepAlive { home, handle, id, .. } => {
@@ -220,6 +225,19 @@ pub(crate) fn user(event: &pool_user::Event) -> String {
             Ok(element) => format!("request {}: picked {}", request.0, element.id),
             Err(error) => format!("request {}: {error}", request.0),
         },
+        Event::PoolChanged { handle, state, pushed } => {
+            let mut text = format!("watches {handle}:");
+            let _ = match state {
+                Ok(resolution) => {
+                    let mut ids: Vec<_> = resolution.elements.iter().map(|e| e.id).collect();
+                    ids.sort_unstable();
+                    ids.iter().try_for_each(|id| write!(text, " {id}"))
+                }
+                Err(error) => write!(text, " {error}"),
+            };
+            text.push_str(if *pushed { "" } else { " (asks again and again)" });
+            text
+        }
         Event::HomeFound { home } => format!("home is {home}"),
         Event::HomeLost { home, reason } => format!("home {home} lost: {reason}"),
         Event::RegistrarUnreachable => "no registrar answers".to_owned(),

@@ -202,6 +202,9 @@ impl World {
                     self.oracle_purge(id, now, &handle);
                     machine.purge(&handle);
                 }
+                // More than a user may watch nobody here wants to.
+                Command::Watch(handle) => drop(machine.watch(now, &handle)),
+                Command::Unwatch(handle) => machine.unwatch(now, &handle),
                 Command::Report { handle, id: element } => {
                     self.oracle_report(id, now, &handle, element);
                     machine.report_unreachable(now, &handle, element);
@@ -363,7 +366,11 @@ impl World {
                 Machine::Element(Box::new(PoolElement::new(config, seed, now)))
             }
             Setup::User(config) => {
-                Machine::User(Box::new(PoolUser::new(config.clone(), seed, now)))
+                let mut user = PoolUser::new(config.clone(), seed, now);
+                for handle in &node.owner.watches {
+                    let _ = user.watch(now, handle);
+                }
+                Machine::User(Box::new(user))
             }
             Setup::Hostile { registrars, poses_at } => {
                 let hostile = Hostile::new(registrars.clone(), poses_at.clone(), seed);

@@ -172,6 +172,8 @@ pub(crate) enum Command {
         handle: PoolHandle,
         id: PeId,
     },
+    Watch(PoolHandle),
+    Unwatch(PoolHandle),
     /// Somebody hostile does something of the kind.
     Lie,
     /// Somebody hostile says this.
@@ -198,6 +200,8 @@ pub(crate) struct Owner {
     pub(crate) pace: u64,
     /// Users: pools it asks for.
     pub(crate) pools: Vec<PoolHandle>,
+    /// Users: pools it watches from its start on.
+    pub(crate) watches: Vec<PoolHandle>,
     /// Element: whether another one may have the same identifier by the owner's mistake.
     pub(crate) contender: bool,
     /// Whether the owner reacts to what it is told.

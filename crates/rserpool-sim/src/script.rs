@@ -271,6 +271,9 @@ impl Stage {
         if let Some(items) = words.parsed("max-items")? {
             config.limits.max_items = items;
         }
+        if let Some(watches) = words.parsed("max-watches")? {
+            config.limits.watches_per_association = watches;
+        }
         let node = self.add(words, Setup::Registrar(config), transport)?;
         self.registrars.push(node);
         if !words.plain().any(|word| word == "later") {
@@ -427,6 +430,8 @@ impl Stage {
             "ill" => Command::Health(false),
             "deregister" => Command::Deregister,
             "reregister" => Command::Reregister,
+            "watch" => Command::Watch(handle(words.word(1)?)?),
+            "unwatch" => Command::Unwatch(handle(words.word(1)?)?),
             "resolve" | "pick" => {
                 self.world.nodes[node].owner.next_request += 1;
                 let handle = handle(words.word(1)?)?;
@@ -474,7 +479,7 @@ impl Stage {
             "ack" => Body::EndpointKeepAliveAck { handle, id },
             "unreachable" => Body::EndpointUnreachable { handle, id },
             "resolution" => Body::HandleResolution {
-                subscribe: false,
+                subscribe: words.plain().any(|word| word == "subscribe"),
                 handle,
                 items: words.parsed("items")?,
                 capabilities: None,

@@ -420,6 +420,8 @@ impl Draft {
         let owner = Owner {
             pace: random.spread(20, 5_000) * 1_000,
             pools: pools.iter().map(|(handle, _)| handle.clone()).collect(),
+            // Every other one, without a draw: a seed stands for the same world as before.
+            watches: pools.iter().step_by(2).take(number % 2 * 2).map(|(h, _)| h.clone()).collect(),
             reacts: true,
             ..Owner::default()
         };

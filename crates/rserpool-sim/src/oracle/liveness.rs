@@ -217,6 +217,7 @@ impl World {
     pub(crate) fn check_healed(&mut self) -> Result<(), Violation> {
         self.check_second();
         self.check_sent();
+        self.check_watches(true);
         for registrar in 0..self.nodes.len() {
             let Some(Model::Registrar(model)) = self.oracle.models.get(registrar) else { continue };
             let wrong = model.elements.iter().find_map(|((handle, id), entry)| {

@@ -16,6 +16,7 @@ mod registrar;
 mod replication;
 mod session;
 mod user;
+mod watch;
 
 use crate::conn::{State, end_of};
 use crate::net::NodeId;
@@ -33,6 +34,7 @@ use rserpool_proto::wire::asap::{Body, Message};
 use rserpool_proto::{endpoint, registrar as machine};
 use std::collections::BTreeMap;
 use user::UserModel;
+use watch::Watchers;
 
 /// The models of all machines, and the first violation.
 #[derive(Debug, Default)]
@@ -40,6 +42,7 @@ pub(crate) struct Oracle {
     pub(crate) violation: Option<Violation>,
     models: Vec<Model>,
     pub(crate) reach: Reach,
+    watchers: Watchers,
     /// Everything has been whole since then.
     pub(crate) healed: Option<u64>,
     /// When something was broken or mended last.
@@ -127,6 +130,7 @@ impl World {
         }
         if let Some(model) = self.oracle.user(id) {
             model.restart();
+            self.oracle_watcher_restarts(id);
         }
     }
 
@@ -291,6 +295,9 @@ impl World {
         now: Instant,
         event: &endpoint::pool_user::Event,
     ) {
+        if let endpoint::pool_user::Event::PoolChanged { handle, state, .. } = event {
+            self.oracle_told(id, handle, state);
+        }
         let Some(model) = self.oracle.user(id) else { return };
         let verdict = model.told(now, event);
         self.judge(id, verdict);
@@ -321,6 +328,7 @@ impl World {
         self.check_absences();
         self.check_sessions();
         self.check_replicas();
+        self.check_watches(false);
     }
 
     /// I8: what a machine remembers is bounded by what there is.

@@ -36,8 +36,10 @@ pub(super) struct RegistrarModel {
     capable: BTreeSet<AssociationId>,
     /// What the present input has closed.
     closed: BTreeSet<AssociationId>,
-    /// Items asked for by the present input.
-    items: Option<u32>,
+    /// How many items each association asked for last, and whether it wants to be told of changes.
+    asked: BTreeMap<(AssociationId, PoolHandle), (Option<u32>, bool)>,
+    /// When each association was last told of changes.
+    updated: BTreeMap<AssociationId, Instant>,
     /// When it thought itself cut off last.
     cut_off: Option<Instant>,
     /// The present input comes from another registrar, and may take elements away.
@@ -73,6 +75,8 @@ pub(super) struct Entry {
 const REPORTERS: usize = 3;
 const REPORT_WINDOW: Duration = Duration::from_secs(10);
 const CLEARING_ANSWERS: u32 = 2;
+/// The same about changes that are told.
+const BETWEEN_UPDATES: Duration = Duration::from_millis(500);
 /// The same about many that are silent at once.
 const MASS_SILENCE: Duration = Duration::from_secs(10);
 /// The same about a claimant that repeats itself.
@@ -92,7 +96,8 @@ impl RegistrarModel {
             leaving: BTreeMap::new(),
             capable: BTreeSet::new(),
             closed: BTreeSet::new(),
-            items: None,
+            asked: BTreeMap::new(),
+            updated: BTreeMap::new(),
             cut_off: None,
             from_peer: false,
             call_failed: false,
@@ -109,6 +114,8 @@ impl RegistrarModel {
         self.leaving.clear();
         self.capable.clear();
         self.closed.clear();
+        self.asked.clear();
+        self.updated.clear();
         self.retired = false;
     }
 
@@ -168,11 +175,11 @@ impl RegistrarModel {
                     entry.reports.push((assoc, now));
                 }
             }
-            Body::HandleResolution { items, capabilities, .. } => {
+            Body::HandleResolution { subscribe, handle, items, capabilities } => {
                 if capabilities.is_some() {
                     self.capable.insert(assoc);
                 }
-                self.items = items;
+                self.asked.insert((assoc, handle), (items, subscribe));
             }
             _ => {}
         }
@@ -227,7 +234,10 @@ impl RegistrarModel {
                 entry.asked = Some(now);
                 Ok(())
             }
-            Body::HandleResolutionResponse(response) => self.answered(now, response, machine),
+            Body::HandleResolutionResponse(response) => {
+                let items = self.asked_items(now, assoc, response)?;
+                self.answered(now, items, response, machine)
+            }
             _ => Ok(()),
         }
     }
@@ -301,10 +311,34 @@ impl RegistrarModel {
         Ok(())
     }
 
+    /// How many elements a user wants to be told of, unless it wants nothing.
+    fn asked_items(
+        &mut self,
+        now: Instant,
+        assoc: AssociationId,
+        response: &HandleResolutionResponse,
+    ) -> Result<Option<u32>, (&'static str, String)> {
+        let handle = &response.handle;
+        let asked = self.asked.get(&(assoc, handle.clone())).copied();
+        let (items, watches) = asked.unwrap_or_default();
+        if response.subscribed && !watches {
+            return Err(("I7", format!("tells changes of {handle}, and nobody wants them")));
+        }
+        if response.capabilities.is_some_and(Capabilities::is_update) {
+            let last = self.updated.insert(assoc, now);
+            let soon = |last: Instant| last < now && now < last + BETWEEN_UPDATES;
+            if last.is_some_and(soon) {
+                return Err(("I8", format!("tells changes of {handle} too often")));
+            }
+        }
+        Ok(items)
+    }
+
     /// I1 and I6: an answer to a user.
     fn answered(
         &mut self,
         now: Instant,
+        items: Option<u32>,
         response: &HandleResolutionResponse,
         machine: &Registrar,
     ) -> Verdict {
@@ -357,7 +391,7 @@ impl RegistrarModel {
             after_suspect |= member.suspected;
         }
         let count = members.iter().filter(usable).count();
-        let wanted = self.items.map_or(usize::MAX, |items| items as usize).clamp(1, self.max_items);
+        let wanted = items.map_or(usize::MAX, |items| items as usize).clamp(1, self.max_items);
         let expired = members.iter().any(|member| !member.lives);
         if seen.len() != count.min(wanted) && !expired {
             return Err(("I2", format!("names {} of {count} elements of {handle}", seen.len())));
@@ -533,6 +567,8 @@ impl RegistrarModel {
                     return Err(("I1", format!("keeps {handle} {id}, whose association is gone")));
                 }
                 self.capable.remove(&assoc);
+                self.asked.retain(|(asked, _), _| *asked != assoc);
+                self.updated.remove(&assoc);
                 self.pending.retain(|(pending, _, _), _| *pending != assoc);
                 self.leaving.retain(|(leaving, _, _), _| *leaving != assoc);
             }

@@ -7,7 +7,7 @@ use rserpool_proto::id::{PeId, PoolHandle};
 use rserpool_proto::time::{Duration, Instant};
 use rserpool_proto::timers::UserTimers;
 use rserpool_proto::wire::asap::Body;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Debug)]
 pub(super) struct UserModel {
@@ -17,6 +17,8 @@ pub(super) struct UserModel {
     requests: BTreeMap<u64, (Instant, Wish)>,
     /// The newest answers of registrars, by pool.
     answers: BTreeMap<PoolHandle, VecDeque<(Instant, Vec<PeId>)>>,
+    /// Pools of which the owner is told changes.
+    watched: BTreeSet<PoolHandle>,
     /// What was reported, and when, of what its machine surely knew.
     aside: BTreeMap<(PoolHandle, PeId), Instant>,
     /// What was reported, and when last, whether its machine knew it or not.
@@ -33,6 +35,7 @@ impl UserModel {
             keep_stale: config.keep_stale,
             requests: BTreeMap::new(),
             answers: BTreeMap::new(),
+            watched: BTreeSet::new(),
             aside: BTreeMap::new(),
             doubted: BTreeMap::new(),
         }
@@ -41,6 +44,7 @@ impl UserModel {
     pub(super) fn restart(&mut self) {
         self.requests.clear();
         self.answers.clear();
+        self.watched.clear();
         self.aside.clear();
         self.doubted.clear();
     }
@@ -98,6 +102,10 @@ impl UserModel {
                 self.answered(request.0)?;
                 let Ok(resolution) = result else { return Ok(()) };
                 let limit = match resolution.stale {
+                    // What is watched is told anew when it changes.
+                    false if self.watched.contains(&resolution.handle) => {
+                        self.timers.stale_cache_value.max(self.timers.watch_refresh * 2)
+                    }
                     false => self.timers.stale_cache_value,
                     true => self.keep_stale.unwrap_or_default(),
                 };
@@ -136,6 +144,10 @@ impl UserModel {
                     }
                     Wish::This(_) => Ok(()),
                 }
+            }
+            Event::PoolChanged { handle, .. } => {
+                self.watched.insert(handle.clone());
+                Ok(())
             }
             _ => Ok(()),
         }
