@@ -7,10 +7,12 @@
 mod operations;
 mod policy;
 mod registrar;
+mod session;
 
 pub use operations::registrar_operations;
 pub use policy::policy_operations;
 pub use registrar::registrar_bytes;
+pub use session::{session_mapping, session_operations};
 
 use crate::id::ServerId;
 use crate::wire::framer::Framer;
@@ -221,6 +223,12 @@ mod tests {
     }
 
     #[test]
+    fn sessions_next_to_the_corpus_keep_the_laws() {
+        neighbours("session_mapping", session_mapping);
+        neighbours("session_operations", session_operations);
+    }
+
+    #[test]
     fn bytes_at_a_registrar_next_to_the_corpus_break_nothing() {
         neighbours("registrar_bytes", registrar_bytes);
     }
@@ -231,6 +239,14 @@ mod tests {
             bytes in prop::collection::vec(any::<u8>(), 0..300),
         ) {
             registrar_operations(&bytes);
+        }
+
+        #[test]
+        fn whatever_happens_to_a_session_keeps_the_laws(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            session_mapping(&bytes);
+            session_operations(&bytes);
         }
 
         #[test]

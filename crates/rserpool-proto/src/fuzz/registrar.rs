@@ -120,7 +120,7 @@ impl Scene {
 const MOST_OUTPUTS: usize = 1_000;
 
 /// A message: type and flags as they come, its length true more often than not.
-fn framed(bytes: &mut Bytes<'_>) -> Vec<u8> {
+pub(super) fn framed(bytes: &mut Bytes<'_>) -> Vec<u8> {
     let (kind, flags, len) = (bytes.next(), bytes.next(), usize::from(bytes.next()));
     let taken = len.min(bytes.0.len());
     let (body, rest) = bytes.0.split_at(taken);

@@ -207,7 +207,7 @@ impl ElementSession {
             self.timers.cancel(Timer::Busy);
             // What has come meanwhile waits to be read.
             self.last_heard = self.last_heard.max(now);
-        } else if self.reading && self.asked.is_some() {
+        } else if self.reading && self.asked.is_some() && !self.ended {
             self.timers.set(Timer::Busy, now + self.shortest / 2);
         }
         self.reading = reading;

@@ -129,3 +129,58 @@ impl Outbox {
         self.queue.is_empty()
     }
 }
+
+#[cfg(all(test, feature = "user"))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn payload(number: u32) -> Payload {
+        Payload { ppid: 0, bytes: number.to_be_bytes().into() }
+    }
+
+    proptest! {
+        /// Nothing is lost, and nothing is there twice.
+        #[test]
+        fn what_goes_in_comes_out_once_and_in_order(
+            operations in prop::collection::vec((0..6u8, any::<bool>()), 0..200),
+        ) {
+            let limits = Limits { message: 4, queued_bytes: 40, queued_messages: 8 };
+            let mut outbox = Outbox::new(limits);
+            let mut inside: Vec<(u32, bool)> = Vec::new();
+            let mut popped: Vec<(u32, bool)> = Vec::new();
+            let numbered = |(number, stays): &(u32, bool)| (payload(*number), *stays);
+            for (number, (operation, stays)) in (0..).zip(operations) {
+                match operation {
+                    0..=2 => {
+                        let room = outbox.has_room_for(4);
+                        let taken = outbox.push(payload(number), stays);
+                        prop_assert_eq!(taken, if room { Ok(()) } else { Err(SendError::Full) });
+                        inside.extend(room.then_some((number, stays)));
+                    }
+                    3 => {
+                        let first = (!inside.is_empty()).then(|| inside.remove(0));
+                        prop_assert_eq!(outbox.pop(), first.as_ref().map(numbered));
+                        popped.extend(first);
+                    }
+                    4 => {
+                        outbox.put_back(popped.iter().map(numbered).collect());
+                        inside.splice(..0, popped.drain(..));
+                    }
+                    _ => {
+                        let (kept, bound): (Vec<_>, Vec<_>) =
+                            inside.drain(..).partition(|(_, stays)| *stays);
+                        inside = kept;
+                        let bound: Vec<_> =
+                            bound.into_iter().map(|(number, _)| payload(number)).collect();
+                        prop_assert_eq!(outbox.take_bound(), bound);
+                    }
+                }
+                prop_assert_eq!(outbox.is_empty(), inside.is_empty());
+            }
+            let rest: Vec<_> = inside.iter().map(|(number, _)| payload(*number)).collect();
+            prop_assert_eq!(outbox.take_all(), rest);
+            prop_assert!(outbox.is_empty() && outbox.has_room_for(40));
+        }
+    }
+}
