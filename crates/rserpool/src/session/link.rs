@@ -4,7 +4,7 @@
 use super::sctp;
 use super::tcp;
 use crate::proto::id::AssociationId;
-use crate::proto::machine::{CloseReason, Locator};
+use crate::proto::machine::{AttemptId, Channel, CloseReason, Identity, Input};
 use crate::proto::session::Payload;
 use crate::proto::session::user::{Carriage, Delivery};
 use std::io;
@@ -51,13 +51,15 @@ impl Link {
         Ok(Self { assoc, carrier })
     }
 
-    /// Both ends, as the machine wants to know them.
-    pub(super) fn ends(&self) -> (Locator, Locator) {
-        match &self.carrier {
+    /// How a machine is told of it.
+    pub(super) fn connected(&self, attempt: Option<AttemptId>) -> Input<'static> {
+        let (local, remote) = match &self.carrier {
             Carrier::Tcp(connection) => connection.ends(),
             #[cfg(target_os = "linux")]
             Carrier::Sctp(connection) => connection.ends(),
-        }
+        };
+        let (assoc, channel, identity) = (self.assoc, Channel::Asap, Identity::Anonymous);
+        Input::Connected { assoc, attempt, channel, local, remote, identity }
     }
 
     /// Queues a message, which never comes back.

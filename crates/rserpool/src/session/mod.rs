@@ -32,9 +32,7 @@ mod to_all;
 use crate::driver::now;
 use crate::pool_user::{Element, PoolUser, ResolveError};
 use crate::proto::id::{AssociationId, PoolHandle};
-use crate::proto::machine::{
-    AttemptId, Channel, CloseReason, Identity, Input, Machine as _, Output,
-};
+use crate::proto::machine::{AttemptId, CloseReason, Input, Machine as _, Output};
 pub use crate::proto::session::SendError;
 use crate::proto::session::user::{Carriage, UserSession, Wanted};
 use crate::proto::time::Instant;
@@ -536,17 +534,8 @@ impl Task {
         self.attempt = None;
         match result {
             Ok(link) => {
-                let (local, remote) = link.ends();
-                let input = Input::Connected {
-                    assoc: link.assoc,
-                    attempt: Some(attempt),
-                    channel: Channel::Asap,
-                    local,
-                    remote,
-                    identity: Identity::Anonymous,
-                };
+                self.machine.handle_input(now, link.connected(Some(attempt)));
                 self.link = Some(link);
-                self.machine.handle_input(now, input);
             }
             Err(error) => {
                 let reason = close_reason(&error);

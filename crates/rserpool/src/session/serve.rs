@@ -24,7 +24,7 @@ use crate::driver::now;
 use crate::pool_element::{DeregisterError, PoolElement, PoolElementConfig, StartError};
 use crate::pool_user::Element;
 use crate::proto::id::PoolHandle;
-use crate::proto::machine::{Channel, Identity, Input, Machine as _, Output};
+use crate::proto::machine::{Input, Machine as _, Output};
 use crate::proto::session::element::{ElementSession, ElementSessionConfig, EndReason, Event};
 use crate::proto::time::Instant;
 use crate::proto::wire::transport::{Transport, TransportUse};
@@ -436,16 +436,7 @@ struct Closing {
 impl Task {
     async fn run(mut self) {
         if let Some(link) = &self.link {
-            let (local, remote) = link.ends();
-            let input = Input::Connected {
-                assoc: link.assoc,
-                attempt: None,
-                channel: Channel::Asap,
-                local,
-                remote,
-                identity: Identity::Anonymous,
-            };
-            self.machine.handle_input(now(), input);
+            self.machine.handle_input(now(), link.connected(None));
         }
         poll_fn(|context| self.turn(context)).await;
     }
