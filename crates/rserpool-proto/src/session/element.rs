@@ -17,6 +17,7 @@ use crate::time::{Duration, Instant};
 use crate::timer::TimerQueue;
 use crate::wire::PPID_ASAP;
 use crate::wire::asap::Body;
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
@@ -253,19 +254,20 @@ impl ElementSession {
         }
     }
 
-    fn on_received(&mut self, now: Instant, assoc: AssociationId, ppid: u32, bytes: &[u8]) {
+    /// As [`Input::Received`], and without a copy of what is owned already.
+    pub fn receive(&mut self, now: Instant, assoc: AssociationId, ppid: u32, bytes: Cow<'_, [u8]>) {
         if self.assoc != Some(assoc) || self.ended {
             return;
         }
         self.last_heard = now;
         if ppid != PPID_ASAP {
             self.begin(None);
-            return self.tell(Event::Received(Payload { ppid, bytes: bytes.to_vec() }));
+            return self.tell(Event::Received(Payload { ppid, bytes: bytes.into_owned() }));
         }
         if !self.config.control {
             return;
         }
-        match Control::read(bytes) {
+        match Control::read(&bytes) {
             Control::End => {
                 self.outputs.push_back(Output::Disconnect { assoc });
                 self.end(EndReason::Finished);
@@ -351,7 +353,9 @@ impl Machine for ElementSession {
             Input::Closed { assoc, reason } if self.assoc == Some(assoc) && !self.ended => {
                 self.end(EndReason::Closed(reason));
             }
-            Input::Received { assoc, ppid, bytes } => self.on_received(now, assoc, ppid, bytes),
+            Input::Received { assoc, ppid, bytes } => {
+                self.receive(now, assoc, ppid, bytes.into());
+            }
             Input::Timeout => self.on_timeout(now),
             Input::Closed { .. }
             | Input::SendFailed { .. }

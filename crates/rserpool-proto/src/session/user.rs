@@ -27,6 +27,7 @@ use crate::wire::PPID_ASAP;
 use crate::wire::asap::Body;
 use crate::wire::pool_element::PoolElement;
 use crate::wire::transport::{Transport, TransportUse};
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -525,7 +526,8 @@ impl UserSession {
         self.tell(event);
     }
 
-    fn on_received(&mut self, now: Instant, assoc: AssociationId, ppid: u32, bytes: &[u8]) {
+    /// As [`Input::Received`], and without a copy of what is owned already.
+    pub fn receive(&mut self, now: Instant, assoc: AssociationId, ppid: u32, bytes: Cow<'_, [u8]>) {
         let State::Up(up) = &mut self.state else { return };
         if up.assoc != assoc && !planted!("old-element-heard") {
             return;
@@ -539,7 +541,7 @@ impl UserSession {
         let control = up.control;
         if ppid != PPID_ASAP {
             self.retry = self.config.timers.retry;
-            self.tell(Event::Received(Payload { ppid, bytes: bytes.to_vec() }));
+            self.tell(Event::Received(Payload { ppid, bytes: bytes.into_owned() }));
             if planted!("failover-told-late")
                 && let State::Up(up) = &self.state
                 && self.last != Some(up.element.id)
@@ -548,7 +550,7 @@ impl UserSession {
                 self.tell_of(&element, self.cookie.is_some());
             }
         } else if control {
-            self.on_control(bytes);
+            self.on_control(&bytes);
         }
     }
 
@@ -718,7 +720,9 @@ impl Machine for UserSession {
             },
             Input::Closed { assoc, .. } => self.on_trouble(now, assoc, true),
             Input::SendFailed { assoc } => self.on_trouble(now, assoc, false),
-            Input::Received { assoc, ppid, bytes } => self.on_received(now, assoc, ppid, bytes),
+            Input::Received { assoc, ppid, bytes } => {
+                self.receive(now, assoc, ppid, bytes.into());
+            }
             Input::Timeout => self.on_timeout(now),
             Input::AddressChanged { .. } | Input::Datagram { .. } => {}
         }

@@ -7,6 +7,7 @@ use crate::proto::id::AssociationId;
 use crate::proto::machine::{AttemptId, Channel, CloseReason, Identity, Input};
 use crate::proto::session::Payload;
 use crate::proto::session::user::{Carriage, Delivery};
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
@@ -104,7 +105,7 @@ impl Link {
         &mut self,
         context: &mut Context<'_>,
         reading: bool,
-        on_message: impl FnMut(u32, &[u8]),
+        on_message: impl FnMut(u32, Cow<'_, [u8]>),
     ) -> Poll<Result<(), CloseReason>> {
         match &mut self.carrier {
             Carrier::Tcp(connection) => connection.poll(context, reading, on_message),

@@ -55,8 +55,9 @@ pub use to_all::{Copied, SendToAllError};
 
 pub use crate::proto::session::{BusinessCard, ElementHandle, Limits, Payload, SessionTimers};
 
-/// Messages under way to the session's task; those behind them wait with their senders.
-const COMMANDS: usize = 64;
+/// Messages under way to the session's task; those behind them wait with their senders. Few, so that
+/// the memory of long ones is used again while it is in the caches.
+const COMMANDS: usize = 16;
 /// Events under way to the owner; if they are not taken nothing more is read from the element.
 const EVENTS: usize = 256;
 /// A session that is dropped has as long to send what waits.
@@ -311,37 +312,40 @@ impl Task {
         }
     }
 
-    /// Does all that can be done; ready when the session is over and its owner has been told.
+    /// Does what can be done now; ready when the session is over and its owner has been told.
     fn turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let now = now();
-            if self.machine.next_timeout().is_some_and(|due| due <= now) {
-                self.machine.handle_input(now, Input::Timeout);
-            }
-            self.settle();
-            self.told.poll(context);
-            if self.machine.has_ended() {
-                return if self.told.is_empty() { Poll::Ready(()) } else { Poll::Pending };
-            }
-            self.machine.set_reading(now, self.told.is_empty());
-            let moved = self.take_commands(now, context)
-                | self.poll_wanted(now, context)
-                | self.poll_attempt(now, context)
-                | self.poll_link(now, context);
-            if self.close_if_done(now) {
-                continue;
-            }
-            let until = self.closing.as_ref().and_then(|closing| closing.until);
-            let due = [self.machine.next_timeout(), until].into_iter().flatten().min();
-            if !moved && !self.alarm.poll(now, due, context) {
-                return Poll::Pending;
-            }
+        let now = now();
+        if self.machine.next_timeout().is_some_and(|due| due <= now) {
+            self.machine.handle_input(now, Input::Timeout);
         }
+        self.told.poll(context);
+        let moved = self.take_commands(now, context)
+            | self.poll_wanted(now, context)
+            | self.poll_attempt(now, context);
+        let moved = moved | self.settle();
+        let reading = self.told.is_empty();
+        let moved = moved | self.poll_link(now, reading, context) | self.settle();
+        let closed = self.close_if_done(now);
+        self.told.poll(context);
+        if self.machine.has_ended() {
+            return if self.told.is_empty() { Poll::Ready(()) } else { Poll::Pending };
+        }
+        self.machine.set_reading(now, self.told.is_empty());
+        let resumes = !reading && self.told.is_empty();
+        let until = self.closing.as_ref().and_then(|closing| closing.until);
+        let due = [self.machine.next_timeout(), until].into_iter().flatten().min();
+        if moved || closed || resumes || self.alarm.poll(now, due, context) {
+            // The owner has its turn first: what it takes at once is still in the caches.
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
     }
 
-    /// Carries out what the machine wants, and gives the transport what it takes.
-    fn settle(&mut self) {
+    /// Carries out what the machine wants, and gives the transport what it takes; whether there was any.
+    fn settle(&mut self) -> bool {
+        let mut moved = false;
         while let Some(output) = self.machine.poll_output() {
+            moved = true;
             match output {
                 Output::Transmit { ppid, bytes, .. } => {
                     if let Some(link) = &mut self.link {
@@ -364,9 +368,11 @@ impl Task {
             while link.has_room()
                 && let Some((_, payload, delivery)) = self.machine.next_message()
             {
+                moved = true;
                 link.queue_for(payload, delivery);
             }
         }
+        moved
     }
 
     fn on_event(&mut self, event: Event) {
@@ -490,6 +496,10 @@ impl Task {
                 self.closing = Some(Closing { done: None, until: Some(now + LINGER) });
                 return true;
             }
+            // What the connection does not take yet stays with those who send it.
+            if self.link.as_ref().is_some_and(|link| !link.has_room()) {
+                return moved;
+            }
             let next = match self.ahead.pop_front() {
                 Some(command) => Poll::Ready(Some(command)),
                 None => self.inbox.poll_recv(context),
@@ -545,11 +555,11 @@ impl Task {
         true
     }
 
-    fn poll_link(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
+    fn poll_link(&mut self, now: Instant, reading: bool, context: &mut Context<'_>) -> bool {
         let Some(link) = &mut self.link else { return false };
-        let (machine, assoc, reading) = (&mut self.machine, link.assoc, self.told.is_empty());
+        let (machine, assoc) = (&mut self.machine, link.assoc);
         let polled = link.poll(context, reading, |ppid, bytes| {
-            machine.handle_input(now, Input::Received { assoc, ppid, bytes });
+            machine.receive(now, assoc, ppid, bytes);
         });
         match polled {
             Poll::Pending => false,

@@ -1,11 +1,12 @@
 //! A session's association of the kernel's SCTP.
 
-use super::link::ROOM;
 use crate::proto::machine::{CloseReason, Locator, TransportKind};
 use crate::proto::session::Payload;
 use crate::proto::session::user::Delivery;
 use crate::proto::wire::transport::Addresses;
 use rserpool_sctp as kernel;
+use socket2::SockRef;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -21,8 +22,14 @@ pub(super) struct Connection {
 
 /// Messages sent or received before others have their turn.
 const TURN: usize = 64;
+/// Bytes received before they have.
+const PORTION: usize = 32 * 1024;
 /// Messages given to the kernel at a time.
 const BATCH: usize = 16;
+
+/// Bytes of the receive buffer, which the kernel doubles and may cut (`net.core.rmem_max`): enough that
+/// no message of 80 bytes or more is thrown away.
+const RECEIVE_BUFFER: usize = 212_992;
 
 fn config(limit: usize) -> kernel::Config {
     // Control messages may be as long as a message of ASAP.
@@ -36,6 +43,10 @@ impl Connection {
     }
 
     fn new(association: kernel::Association) -> Self {
+        // The window was half the buffer when the association began, and counts the bytes of messages,
+        // while the buffer counts what they take in the kernel, too. Where small ones fill it first the
+        // kernel throws away what was sent within the window, and it comes again after a timeout.
+        let _ = SockRef::from(&association).set_recv_buffer_size(RECEIVE_BUFFER);
         Self { association, output: VecDeque::new(), queued: 0 }
     }
 
@@ -67,7 +78,7 @@ impl Connection {
         &mut self,
         context: &mut Context<'_>,
         reading: bool,
-        mut on_message: impl FnMut(u32, &[u8]),
+        mut on_message: impl FnMut(u32, Cow<'_, [u8]>),
     ) -> Poll<Result<(), CloseReason>> {
         let before = self.queued;
         if self.poll_send(context).is_err() {
@@ -76,7 +87,7 @@ impl Connection {
         let mut progress = self.queued < before;
         let mut bytes = 0;
         for _ in 0..TURN {
-            if !reading || bytes > ROOM {
+            if !reading || bytes > PORTION {
                 break;
             }
             let Poll::Ready(event) = self.association.poll_recv(context) else { break };
@@ -84,7 +95,7 @@ impl Connection {
             match event {
                 Ok(kernel::Event::Message(message)) => {
                     bytes += message.data.len();
-                    on_message(message.ppid, &message.data);
+                    on_message(message.ppid, message.data.into());
                 }
                 // All that it has sent has come.
                 Ok(kernel::Event::PeerShutdown { .. } | kernel::Event::Closed { .. }) => {

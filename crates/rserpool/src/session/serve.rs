@@ -442,31 +442,35 @@ impl Task {
     }
 
     fn turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let now = now();
-            if self.machine.next_timeout().is_some_and(|due| due <= now) {
-                self.machine.handle_input(now, Input::Timeout);
-            }
-            self.settle();
-            self.told.poll(context);
-            if self.machine.has_ended() {
-                return if self.told.is_empty() { Poll::Ready(()) } else { Poll::Pending };
-            }
-            self.machine.set_reading(now, self.told.is_empty());
-            let moved = self.take_commands(now, context) | self.poll_link(now, context);
-            if self.close_if_done(now) {
-                continue;
-            }
-            let until = self.closing.as_ref().map(|closing| closing.until);
-            let due = [self.machine.next_timeout(), until].into_iter().flatten().min();
-            if !moved && !self.alarm.poll(now, due, context) {
-                return Poll::Pending;
-            }
+        let now = now();
+        if self.machine.next_timeout().is_some_and(|due| due <= now) {
+            self.machine.handle_input(now, Input::Timeout);
         }
+        self.told.poll(context);
+        let moved = self.take_commands(now, context);
+        let moved = moved | self.settle();
+        let reading = self.told.is_empty();
+        let moved = moved | self.poll_link(now, reading, context) | self.settle();
+        let closed = self.close_if_done(now);
+        self.told.poll(context);
+        if self.machine.has_ended() {
+            return if self.told.is_empty() { Poll::Ready(()) } else { Poll::Pending };
+        }
+        self.machine.set_reading(now, self.told.is_empty());
+        let resumes = !reading && self.told.is_empty();
+        let until = self.closing.as_ref().map(|closing| closing.until);
+        let due = [self.machine.next_timeout(), until].into_iter().flatten().min();
+        if moved || closed || resumes || self.alarm.poll(now, due, context) {
+            // The handler has its turn first: what it takes at once is still in the caches.
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
     }
 
-    fn settle(&mut self) {
+    fn settle(&mut self) -> bool {
+        let mut moved = false;
         while let Some(output) = self.machine.poll_output() {
+            moved = true;
             match output {
                 Output::Transmit { ppid, bytes, .. } => {
                     if let Some(link) = &mut self.link {
@@ -497,9 +501,11 @@ impl Task {
             while link.has_room()
                 && let Some((_, payload)) = self.machine.next_message()
             {
+                moved = true;
                 link.queue(payload.ppid, payload.bytes);
             }
         }
+        moved
     }
 
     fn take_commands(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
@@ -515,6 +521,10 @@ impl Task {
                 }
             }
             if self.closing.is_some() || self.machine.has_ended() {
+                return moved;
+            }
+            // What the connection does not take yet stays with those who send it.
+            if self.link.as_ref().is_some_and(|link| !link.has_room()) {
                 return moved;
             }
             match self.inbox.poll_recv(context) {
@@ -551,13 +561,11 @@ impl Task {
         ControlFlow::Continue(())
     }
 
-    fn poll_link(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
+    fn poll_link(&mut self, now: Instant, reading: bool, context: &mut Context<'_>) -> bool {
         let Some(link) = &mut self.link else { return false };
         let (machine, assoc) = (&mut self.machine, link.assoc);
-        // While it closes, what comes is read and dropped, as its handler is gone.
-        let reading = self.told.is_empty();
         let polled = link.poll(context, reading, |ppid, bytes| {
-            machine.handle_input(now, Input::Received { assoc, ppid, bytes });
+            machine.receive(now, assoc, ppid, bytes);
         });
         match polled {
             Poll::Pending => false,
@@ -573,9 +581,10 @@ impl Task {
     fn close_if_done(&mut self, now: Instant) -> bool {
         let Some(closing) = &mut self.closing else { return false };
         if !closing.said && self.waiting.is_none() {
-            closing.said = !matches!(self.machine.send_end(), Err(SendError::Full));
+            let said = !matches!(self.machine.send_end(), Err(SendError::Full));
+            closing.said = said;
             self.settle();
-            return false;
+            return said;
         }
         let late = closing.until <= now;
         let flushed = self.link.as_ref().is_none_or(Link::is_flushed);

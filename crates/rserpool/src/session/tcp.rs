@@ -5,6 +5,7 @@ use crate::proto::machine::{CloseReason, Locator};
 use crate::proto::session::Payload;
 use crate::proto::session::mapping::{Deframer, HEADER_LEN, MappingError, PREFACE, header};
 use crate::proto::session::user::Delivery;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +26,8 @@ pub(super) struct Connection {
     output: Vec<u8>,
     /// How much of `output` is sent.
     sent: usize,
+    /// Times in a row that it was sent and was short.
+    quiet: u32,
     /// The messages in `output` of which nothing is sent.
     unsent: VecDeque<Frame>,
     /// How long they are.
@@ -42,9 +45,9 @@ struct Frame {
 
 /// Bytes read at a time, and most of them. A session that is idle holds no more than the first.
 const READ: usize = 4 * 1024;
-const MOST_READ: usize = 64 * 1024;
-/// Most read before others have their turn.
-const TURN: usize = 4;
+const MOST_READ: usize = 32 * 1024;
+/// Times that little is sent before a large buffer for it is given away.
+const QUIET: u32 = 8;
 
 impl Connection {
     /// Messages of at most `limit` bytes by the mapping, or with none bytes as they are.
@@ -62,6 +65,7 @@ impl Connection {
             chunk: READ,
             output,
             sent: 0,
+            quiet: 0,
             unsent: VecDeque::new(),
             waiting: 0,
         }
@@ -97,27 +101,20 @@ impl Connection {
         &mut self,
         context: &mut Context<'_>,
         reading: bool,
-        mut on_message: impl FnMut(u32, &[u8]),
+        mut on_message: impl FnMut(u32, Cow<'_, [u8]>),
     ) -> Poll<Result<(), CloseReason>> {
         let before = self.queued();
         if let Err(error) = self.poll_send(context) {
             return Poll::Ready(Err(close_reason(&error)));
         }
         let mut progress = self.queued() < before;
-        for _ in 0..TURN {
-            if !reading {
-                break;
-            }
+        if reading {
             let input = self.deframer.as_mut().map_or(&mut self.plain, Deframer::input);
             input.reserve(self.chunk);
             let polled = pin!(self.stream.read_buf(&mut *input)).poll(context);
             match polled {
-                Poll::Pending => {
-                    if input.is_empty() && self.chunk == READ {
-                        *input = Vec::new();
-                    }
-                    break;
-                }
+                Poll::Pending if input.is_empty() && self.chunk == READ => *input = Vec::new(),
+                Poll::Pending => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(close_reason(&error))),
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(CloseReason::Finished)),
                 Poll::Ready(Ok(read)) => {
@@ -137,14 +134,17 @@ impl Connection {
     }
 
     /// Hands on what has come.
-    fn hand_on(&mut self, on_message: &mut impl FnMut(u32, &[u8])) -> Result<(), MappingError> {
+    fn hand_on(
+        &mut self,
+        on_message: &mut impl FnMut(u32, Cow<'_, [u8]>),
+    ) -> Result<(), MappingError> {
         let Some(deframer) = &mut self.deframer else {
-            on_message(0, &self.plain);
+            on_message(0, self.plain.as_slice().into());
             self.plain.clear();
             return Ok(());
         };
         while let Some((ppid, bytes)) = deframer.next_message()? {
-            on_message(ppid, bytes);
+            on_message(ppid, bytes.into());
         }
         Ok(())
     }
@@ -167,12 +167,14 @@ impl Connection {
             self.waiting -= frame.len;
         }
         if self.queued() == 0 {
+            self.quiet = if self.output.len() < READ { self.quiet + 1 } else { 0 };
             self.output.clear();
-            if self.sent < READ {
+            self.sent = 0;
+            if self.quiet == QUIET {
+                self.quiet = 0;
                 self.output.shrink_to(READ);
                 self.unsent.shrink_to(READ / 64);
             }
-            self.sent = 0;
         } else if self.sent > ROOM {
             self.output.drain(..self.sent);
             self.sent = 0;

@@ -3,10 +3,13 @@
 use crate::{handle, needs_sctp, over_sctp, registrar, soon};
 use rserpool::pool_element::PoolElementConfig;
 use rserpool::pool_user::PoolUserConfig;
+use rserpool::proto::timers::Preset;
 use rserpool::proto::wire::transport::{SctpTransport, Transport, TransportUse};
 use rserpool::session::serve::{Incoming, ServeConfig, ServedSession, Service, Start};
 use rserpool::session::{Delivery, EndReason, Event, Payload};
+use rserpool::session::{SessionTimers, Target, UserSessionConfig};
 use rserpool::{PoolElement, PoolUser, Registrar};
+use rserpool_sctp as kernel;
 
 /// Counts, and says how far it is; the count is in the cookie.
 async fn count(mut session: ServedSession) {
@@ -90,4 +93,55 @@ async fn a_session_over_sctp_survives_a_hundred_deaths_of_its_element() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// RFC 6458 §6.1.11: the kernel says which messages it has not begun.
+#[tokio::test]
+async fn what_a_hung_element_cannot_have_got_comes_back() {
+    needs_sctp!();
+    const LAST: u64 = 1_500;
+    let registrar = registrar("sctp://127.0.0.1:0").await;
+    let any = "127.0.0.1:0".parse().unwrap();
+    let hung = kernel::Listener::bind(&[any], &kernel::Config::default()).unwrap();
+    let mut transport = SctpTransport::new(hung.local_addrs().unwrap()[0]);
+    transport.transport_use = TransportUse::DataPlusControl;
+    let transport = Transport::Sctp(transport);
+    let mut config = PoolElementConfig::new(handle(), transport, vec![over_sctp(&registrar)]);
+    config.tcp_control = true;
+    let _element = PoolElement::start(config).await.unwrap();
+    soon(_element.registered()).await.unwrap();
+    let user = PoolUser::new(PoolUserConfig::new(vec![over_sctp(&registrar)]));
+    let mut config = UserSessionConfig::new(Target::Pool(handle()));
+    config.timers = SessionTimers::preset(Preset::Realtime);
+    let mut session = user.session_with(config);
+    let Some(Event::Begun(_)) = soon(session.next()).await else { panic!("not begun") };
+    let association = soon(hung.accept()).await.unwrap();
+    let _next = serve(&registrar).await;
+    let sender = session.sender();
+    // More than waits anywhere: the last ones are taken when the element is given up.
+    for number in 1..=LAST {
+        let mut bytes = number.to_be_bytes().to_vec();
+        bytes.resize(1_000, 0);
+        let payload = Payload { ppid: 7, bytes };
+        soon(sender.send_payload(payload, Delivery::NoFailover)).await.unwrap();
+    }
+    let Some(Event::Failover { unsent, .. }) = soon(session.next()).await else {
+        panic!("no failover")
+    };
+    let number = |bytes: &[u8]| u64::from_be_bytes(*bytes.first_chunk().unwrap());
+    let mut got = 0;
+    while let Ok(event) = association.try_recv() {
+        match event {
+            kernel::Event::Message(message) if message.ppid == 7 => got = number(&message.data),
+            _ => {}
+        }
+    }
+    let unsent: Vec<u64> = unsent.iter().map(|payload| number(&payload.bytes)).collect();
+    let first = unsent[0];
+    assert_eq!(unsent, (first..=LAST).collect::<Vec<_>>());
+    // What was sent and thrown away may be lost; what is there is not sent again.
+    assert!(
+        (got + 1..got + 20).contains(&first),
+        "{got} have come, {first} is the first to come back"
+    );
 }
