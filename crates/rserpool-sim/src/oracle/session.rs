@@ -169,6 +169,17 @@ impl Sessions {
         self.model(session).opened.remove(&conn);
     }
 
+    /// The association with the element that the owner knows of.
+    pub(crate) fn partner(&self, session: u64) -> Option<usize> {
+        self.models.get(&session)?.element.map(|(_, conn)| conn)
+    }
+
+    /// The owner takes again what comes: silence counts from here.
+    pub(crate) fn reads_again(&mut self, now: u64, session: u64) {
+        let model = self.model(session);
+        model.heard = model.heard.max(now);
+    }
+
     /// At most one element is used.
     pub(crate) fn is_with_one(&mut self, session: u64) -> Verdict {
         match self.model(session).opened.len() {
@@ -207,7 +218,7 @@ impl Sessions {
     pub(crate) fn unreachable(
         &mut self,
         now: u64,
-        healed: Option<u64>,
+        whole: Option<u64>,
         session: u64,
         element: PeId,
     ) -> Verdict {
@@ -221,7 +232,7 @@ impl Sessions {
         model.lacking.get_or_insert(now);
         let own = std::mem::take(&mut model.excused);
         let conn = model.element.filter(|_| was_up && !own).map(|(_, conn)| conn);
-        let settled = healed.is_some_and(|healed| now > healed + limit(&model.timers));
+        let settled = whole.is_some_and(|whole| now > whole + limit(&model.timers));
         match conn {
             Some(conn) if settled && !self.excused.contains(&conn) => {
                 no(format!("session {session} leaves {element}, which lives and answers"))

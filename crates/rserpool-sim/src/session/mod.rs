@@ -43,7 +43,7 @@ pub(crate) struct Sessions {
     /// What came while the process was stopped.
     waiting: VecDeque<Given>,
     /// When all that a slow process was given is done.
-    busy_until: u64,
+    pub(crate) busy_until: u64,
     /// When a wake-up is due that has been queued.
     wake: Option<u64>,
 }

@@ -195,6 +195,9 @@ impl World {
 
     pub(super) fn read_held(&mut self, id: NodeId) {
         let mut unread = VecDeque::new();
+        if let Some(held) = &self.nodes[id].sessions.held {
+            self.oracle.sessions.reads_again(self.now, held.number);
+        }
         self.with_held(id, |held, now| {
             held.reading = true;
             held.machine.set_reading(now, true);
@@ -427,7 +430,11 @@ impl World {
                 verdict
             }
             Event::Unreachable(element) => {
-                let verdict = models.unreachable(now, healed, number, element);
+                // One that was slow has a lot to do before it answers again.
+                let partner = models.partner(number).map(|conn| self.conns[conn].ends[1].node);
+                let busy = partner.map_or(0, |node| self.nodes[node].sessions.busy_until);
+                let whole = healed.map(|healed| healed.max(busy));
+                let verdict = models.unreachable(now, whole, number, element);
                 let handle = models.pool(number);
                 self.command_after(id, 0, Command::Report { handle, id: element });
                 verdict
