@@ -28,6 +28,7 @@ pub enum Role {
 
 /// What a process is started with, each time.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each node")]
 pub(crate) enum Setup {
     Registrar(RegistrarConfig),
     Element(PoolElementConfig),
