@@ -9,6 +9,7 @@ use rserpool::proto::machine::{InvalidLocator, Locator, TransportKind};
 use rserpool::proto::timers::Preset;
 use rserpool::proto::wire::PORT_ASAP;
 use rserpool::scope::{Directory, Dns, InvalidName, ScopeError, ScopeName};
+use rserpool::tls::Tls;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -152,6 +153,11 @@ impl RegistrarFlags {
             return Err(no_sctp("--registrar"));
         }
         Ok(self.registrars.clone())
+    }
+
+    /// With which certificates connections in the own scope are secured, if any.
+    pub(crate) fn tls(&self) -> Result<Option<Tls>, Failure> {
+        self.tls.open()
     }
 
     /// Whether registrars are heard that announce themselves.

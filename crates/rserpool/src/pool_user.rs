@@ -1,5 +1,7 @@
 //! A client of pools.
 
+mod watch;
+
 use crate::driver::{Driver, Hosted, Network};
 use crate::metrics::Metrics;
 use crate::proto::endpoint::pool_user::{self as machine, RequestId};
@@ -14,8 +16,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tracing::{debug, info, warn};
 
-pub use crate::proto::endpoint::pool_user::{Event, PoolUserConfig, Resolution, ResolveError};
+pub use crate::proto::endpoint::pool_user::{
+    Event, PoolUserConfig, Resolution, ResolveError, TooManyWatches,
+};
 pub use crate::proto::wire::pool_element::PoolElement as Element;
+pub use watch::{PoolChange, PoolUpdate, Watch};
+
+use watch::State;
 
 /// Resolves pools and picks elements of them (RFC 5352 §3.3, RFC 5356).
 ///
@@ -87,6 +94,7 @@ impl PoolUser {
         let host = Host {
             machine: machine::PoolUser::new(config, seed(), crate::driver::now()),
             waiting: BTreeMap::new(),
+            watched: BTreeMap::new(),
             events: events.clone(),
         };
         let metrics = Arc::<Metrics>::default();
@@ -134,6 +142,44 @@ impl PoolUser {
     ) -> Result<Arc<Element>, ResolveError> {
         let (reply, answer) = oneshot::channel();
         self.ask(Question::PickElement { handle: handle.clone(), id, reply }, answer).await
+    }
+
+    /// Watches a pool, which need not be there yet: what it holds, and then whatever changes. The home
+    /// registrar tells that at once, at most twice a second (RFC 5352 §2.2.5); one that does not is
+    /// asked again and again. After a change of registrar the new one is asked for it.
+    ///
+    /// Several may watch one pool. What is watched also stays fresh in the cache.
+    ///
+    /// ```no_run
+    /// # use rserpool::PoolUser;
+    /// use rserpool::pool_user::PoolChange;
+    ///
+    /// # async fn example(user: PoolUser) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut web = user.watch(&"web".parse()?).await?;
+    /// while let Some(update) = web.next().await {
+    ///     for change in update.changes {
+    ///         match change {
+    ///             PoolChange::Added(element) => println!("+ {}", element.id),
+    ///             PoolChange::Changed { now, .. } => println!("~ {}", now.id),
+    ///             PoolChange::Removed(element) => println!("- {}", element.id),
+    ///         }
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`TooManyWatches`]: [`PoolUserConfig::max_watches`] pools are watched already.
+    pub async fn watch(&self, handle: &PoolHandle) -> Result<Watch, TooManyWatches> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.commands.send(Command::Watch { handle: handle.clone(), reply }).await;
+        let known = match answer.await {
+            Ok(known) => known?,
+            // The task is gone: its runtime is being shut down. There are no updates.
+            Err(_) => tokio::sync::watch::channel(None).1,
+        };
+        Ok(Watch::new(handle.clone(), self.commands.clone(), known))
     }
 
     /// Says that an attempt to use an element has failed: it is set aside here, and the registrar
@@ -204,7 +250,12 @@ enum Command {
     Cancel(RequestId),
     ReportUnreachable { handle: PoolHandle, id: PeId },
     Purge(PoolHandle),
+    Watch { handle: PoolHandle, reply: oneshot::Sender<Result<Known, TooManyWatches>> },
+    EndWatch(PoolHandle),
 }
+
+/// What is known of a pool: `None` until something is.
+type Known = tokio::sync::watch::Receiver<Option<State>>;
 
 type Reply<T> = oneshot::Sender<Result<T, ResolveError>>;
 
@@ -223,6 +274,8 @@ struct Host {
     machine: machine::PoolUser,
     /// As many as the machine takes at a time: each has one answer, or is cancelled.
     waiting: BTreeMap<RequestId, Waiting>,
+    /// As many as the machine watches.
+    watched: BTreeMap<PoolHandle, tokio::sync::watch::Sender<Option<State>>>,
     events: broadcast::Sender<Event>,
 }
 
@@ -245,12 +298,23 @@ impl Hosted for Host {
                 self.machine.report_unreachable(now, &handle, id);
             }
             Command::Purge(handle) => self.machine.purge(&handle),
+            Command::Watch { handle, reply } => {
+                // If nobody waits any more, nobody watches, and the next change shows that.
+                let _ = reply.send(self.watch(now, &handle));
+            }
+            Command::EndWatch(handle) => self.end_watch(now, &handle),
         }
         ControlFlow::Continue(())
     }
 
-    fn on_event(&mut self, _: Instant, event: Event) {
+    fn on_event(&mut self, now: Instant, event: Event) {
         match event {
+            Event::PoolChanged { handle, state, pushed } => {
+                if let Some(sender) = self.watched.get(&handle) {
+                    sender.send_replace(Some(State { state, pushed }));
+                }
+                self.end_watch(now, &handle);
+            }
             Event::Resolved { request, result } => {
                 if let Some(Waiting::Resolution(reply)) = self.waiting.remove(&request) {
                     let _ = reply.send(result);
@@ -277,6 +341,26 @@ impl Hosted for Host {
 }
 
 impl Host {
+    fn watch(&mut self, now: Instant, handle: &PoolHandle) -> Result<Known, TooManyWatches> {
+        self.machine.watch(now, handle)?;
+        let sender = self
+            .watched
+            .entry(handle.clone())
+            .or_insert_with(|| tokio::sync::watch::Sender::new(None));
+        let mut known = sender.subscribe();
+        // What is known already is the first update.
+        known.mark_changed();
+        Ok(known)
+    }
+
+    /// Ends a watch, if nobody is left who watches.
+    fn end_watch(&mut self, now: Instant, handle: &PoolHandle) {
+        if self.watched.get(handle).is_some_and(|sender| sender.receiver_count() == 0) {
+            self.watched.remove(handle);
+            self.machine.unwatch(now, handle);
+        }
+    }
+
     fn on_question(&mut self, now: Instant, request: RequestId, question: Question) {
         match question {
             Question::Resolve { handle, reply } => {

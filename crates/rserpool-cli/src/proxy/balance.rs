@@ -1,10 +1,11 @@
 //! Which element serves the next client.
 //!
-//! The pool's elements are held here and renewed in the background, so that a connection waits for
-//! a registrar only while there is no list at all:
+//! The pool is watched, and its elements are held here, so that a connection waits for a registrar
+//! only while there is no list at all:
 //!
 //! ```text
-//!   next() ----------> List <---- renewed every stale_cache_value, and after a report
+//!   next() ----------> List <---- told by the registrar when it changes; renewed after a report,
+//!                                 and every stale_cache_value where nobody tells
 //!   unreachable() ---> set aside here at once, reported to the registrar, list renewed
 //! ```
 //!
@@ -26,7 +27,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 /// An element, and where it is reached.
@@ -39,7 +40,7 @@ pub(super) struct Target {
 /// How long things last.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    /// Time between two renewals.
+    /// Time between two renewals where changes are not told.
     pub(super) renew: Duration,
     /// How long an element that could not be reached is used only if nothing else is left.
     pub(super) set_aside: Duration,
@@ -103,34 +104,68 @@ impl Balance {
     /// Keeps the list up to date, and passes reports on.
     pub(super) async fn renew_forever(&self, user: PoolUser, mut wishes: Wishes) {
         let mut trouble = None;
+        let Ok(mut watch) = user.watch(&self.handle).await else { return };
+        let mut told = false;
         loop {
-            match user.resolve(&self.handle).await {
-                Ok(resolution) => {
-                    if trouble.take().is_some() {
-                        let elements = resolution.elements.len();
-                        info!(handle = %self.handle, elements, "pool resolved again");
-                    }
-                    self.replace(resolution.policy.number, entries(&resolution));
+            let rest = match &trouble {
+                Some(_) if !told => self.times.renew.min(RETRY),
+                // Told or not, a list is one that a registrar has confirmed of late.
+                _ if told => (self.times.renew * 5).min(self.times.keep_list / 2),
+                _ => self.times.renew,
+            };
+            let began = Instant::now();
+            tokio::select! {
+                update = watch.next() => {
+                    let Some(update) = update else { return };
+                    told = update.pushed && self.is_told(&update.state);
+                    self.take(&update.state, &mut trouble);
+                    continue;
                 }
-                Err(error) => {
-                    self.on_error(&error);
-                    let text = error.to_string();
-                    if trouble.as_ref() != Some(&text) {
-                        warn!(handle = %self.handle, error = %text, "cannot resolve the pool");
-                        trouble = Some(text);
+                mut wish = wishes.0.recv() => {
+                    while let Some(this) = wish {
+                        if let Wish::Report(pe) = this {
+                            user.report_unreachable(&self.handle, pe);
+                        }
+                        wish = wishes.0.try_recv().ok();
                     }
                 }
+                () = sleep(rest) => {}
             }
             // However many connections fail, a registrar is asked only so often.
-            sleep(RENEW_PAUSE).await;
-            let rest = self.times.renew.saturating_sub(RENEW_PAUSE);
-            let rest = if trouble.is_some() { rest.min(RETRY) } else { rest };
-            let mut wish = timeout(rest, wishes.0.recv()).await.unwrap_or_default();
-            while let Some(this) = wish {
-                if let Wish::Report(pe) = this {
-                    user.report_unreachable(&self.handle, pe);
+            sleep(RENEW_PAUSE.saturating_sub(began.elapsed())).await;
+            let answer = user.resolve(&self.handle).await;
+            told &= self.is_told(&answer);
+            self.take(&answer, &mut trouble);
+        }
+    }
+
+    /// Whether the registrar tells all that matters by telling what changes: it does not if the order
+    /// of its answers does.
+    fn is_told(&self, state: &Result<Resolution, ResolveError>) -> bool {
+        match state {
+            Ok(resolution) => !is_in_order(resolution.policy.number),
+            Err(error) => {
+                matches!(error, ResolveError::UnknownPool { .. } | ResolveError::NoElement { .. })
+            }
+        }
+    }
+
+    fn take(&self, state: &Result<Resolution, ResolveError>, trouble: &mut Option<String>) {
+        match state {
+            Ok(resolution) => {
+                if trouble.take().is_some() {
+                    let elements = resolution.elements.len();
+                    info!(handle = %self.handle, elements, "pool resolved again");
                 }
-                wish = wishes.0.try_recv().ok();
+                self.replace(resolution.policy.number, entries(resolution));
+            }
+            Err(error) => {
+                self.on_error(error);
+                let text = error.to_string();
+                if trouble.as_ref() != Some(&text) {
+                    warn!(handle = %self.handle, error = %text, "cannot resolve the pool");
+                    *trouble = Some(text);
+                }
             }
         }
     }
@@ -159,6 +194,11 @@ impl Balance {
         // No half-made change is left behind by a panic: nothing in there panics.
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether only registrars know a policy: their answers are in its order.
+fn is_in_order(number: PolicyNumber) -> bool {
+    number.is_private() && PolicyTable::builtin().by_number(number).is_none()
 }
 
 /// The elements of an answer that take TCP connections.
@@ -296,7 +336,7 @@ impl List {
                 differs = true;
             }
         }
-        if number.is_private() && policies.by_number(number).is_none() {
+        if is_in_order(number) {
             self.put_in_order(&order);
         }
         differs

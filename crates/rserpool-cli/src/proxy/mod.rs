@@ -3,12 +3,12 @@
 //! ```text
 //!   client ---> accept ---> balance: which element? ---> connect ---> relay: bytes both ways
 //!   (serve)                    ^        ^                   |
-//!                  list, every |        +--- unreachable ---+---> report to the registrar
-//!                       second |
+//!            list, when it is    |        +--- unreachable ---+---> report to the registrar
+//!              another one       |
 //!                          registrar
 //! ```
 //!
-//! A new connection asks nobody: [`balance`] holds the pool's elements and renews them in the
+//! A new connection asks nobody: [`balance`] holds the pool's elements and is told of changes in the
 //! background. Connections are accepted and served by threads of their own, each with a runtime
 //! that never moves a connection to another core.
 
