@@ -18,6 +18,7 @@ mod secured;
 mod session;
 mod size;
 mod takeover;
+mod watch;
 
 use crate::steps::{Error, cargo, output, root};
 use serde_json::Value;
@@ -55,6 +56,8 @@ enum What {
     Session(session::Arguments),
     /// What registrars say when one of them dies.
     Takeover(takeover::Arguments),
+    /// What users that watch pools cost those that resolve, and the registrar.
+    Watch(watch::Arguments),
     /// Binaries and memory, of the tiny programs above all.
     Size(size::Arguments),
 }
@@ -73,6 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
         What::Session(arguments) => session::run(arguments),
         What::Size(arguments) => size::run(arguments),
         What::Takeover(arguments) => takeover::run(arguments),
+        What::Watch(arguments) => watch::run(arguments),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The loads of `cargo xtask bench resolve` and `cargo xtask bench latency`: servers and those who
+//! The loads of `cargo xtask bench resolve`, `latency` and `watch`: servers and those who
 //! ask them, each a process of its own, so that each has a core.
 //!
 //! ```text
@@ -7,6 +7,9 @@
 //!                                         driver or on std::net; prints its address
 //! pool ADDRESS POOL ELEMENTS              registers this many; prints `ready`
 //! churn ADDRESS POOL PER_SECOND           elements join, live for a second and leave
+//! pools ADDRESS POOLS ELEMENTS            registers this many in each of the pools p0, p1, ..; prints `ready`
+//! churn-pools ADDRESS POOLS PER_SECOND    as churn, in these pools in turn
+//! watch ADDRESS POOLS WATCHES ITEMS       watches these pools in turn; prints `ready`
 //! sample ADDRESS POOL ITEMS               prints an answer
 //! ask ADDRESS POOL ITEMS WINDOW SECONDS   keeps this many questions outstanding; prints answers/s
 //! offer ADDRESS POOL PER_SECOND SECONDS   asks at fixed times; prints latencies in nanoseconds
@@ -21,6 +24,7 @@ mod messages;
 mod offer;
 mod pool;
 mod server;
+mod watches;
 
 use std::error::Error;
 
@@ -36,7 +40,19 @@ fn main() -> Outcome {
         ["raw", message] => server::raw(&messages::from_hex(message)?),
         ["pool", address, pool, elements] => pool::hold(address.parse()?, pool, elements.parse()?),
         ["churn", address, pool, per_second] => {
-            pool::churn(address.parse()?, pool, per_second.parse()?)
+            pool::churn(address.parse()?, |_| (*pool).to_owned(), pool, per_second.parse()?)
+        }
+        ["pools", address, pools, elements] => {
+            pool::hold_pools(address.parse()?, pools.parse()?, elements.parse()?)
+        }
+        ["churn-pools", address, pools, per_second] => {
+            let pools: u32 = pools.parse()?;
+            let name = |number| format!("p{}", number % pools);
+            pool::churn(address.parse()?, name, pool::POLICY, per_second.parse()?)
+        }
+        ["watch", address, pools, watches, items] => {
+            let (pools, watches) = (pools.parse()?, watches.parse()?);
+            watches::watch(address.parse()?, pools, watches, items.parse()?)
         }
         ["sample", address, pool, items] => {
             ask::sample(address.parse()?, &messages::question(pool, items.parse()?)?)

@@ -20,17 +20,32 @@ pub(super) fn question(pool: &str, items: u32) -> Outcome<Vec<u8>> {
     })
 }
 
+/// The same, asking for changes, too.
+pub(super) fn subscription(pool: &str, items: u32) -> Outcome<Vec<u8>> {
+    encode(Body::HandleResolution {
+        subscribe: true,
+        handle: pool.parse()?,
+        items: Some(items),
+        capabilities: Some(Capabilities(0)),
+    })
+}
+
 /// A registration for ever in the pool that is named as its policy.
 pub(super) fn registration(pool: &str, id: PeId) -> Outcome<Vec<u8>> {
+    registration_in(pool, pool, id)
+}
+
+/// A registration for ever in a pool of this policy.
+pub(super) fn registration_in(pool: &str, policy: &str, id: PeId) -> Outcome<Vec<u8>> {
     let load = u32::MAX / 100 * (id.0 % 100);
-    let words: &[(&str, u32)] = if pool == "least-used" { &[("load", load)] } else { &[] };
+    let words: &[(&str, u32)] = if policy == "least-used" { &[("load", load)] } else { &[] };
     let port = 1024 + (id.0 % 60_000) as u16;
     let element = PoolElement {
         id,
         home: ServerId::NONE,
         life: -1,
         user_transport: Transport::Tcp((Ipv4Addr::LOCALHOST, port).into()),
-        policy: PolicyTable::builtin().parameter(pool, words)?,
+        policy: PolicyTable::builtin().parameter(policy, words)?,
         asap_transport: None,
         extensions: Default::default(),
     };

@@ -10,25 +10,51 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+/// Policy of the pools p0, p1, and so on.
+pub(super) const POLICY: &str = "round-robin";
+
 /// Registers elements over one association and answers their keep-alives.
 pub(super) fn hold(address: SocketAddr, pool: &str, elements: u32) -> Outcome {
     let mut link = Link::open(address)?;
     for id in 0..elements {
         link.send(&messages::registration(pool, PeId(id))?)?;
     }
-    let mut registered = 0;
-    loop {
-        registered += link.read()?;
-        if registered == elements {
-            println!("ready");
-            registered = 0;
+    link.hold(elements)
+}
+
+/// The same in many pools, with one association for each.
+pub(super) fn hold_pools(address: SocketAddr, pools: u32, elements: u32) -> Outcome {
+    let mut links = Vec::new();
+    for pool in 0..pools {
+        let mut link = Link::open(address)?;
+        let mut granted = 0;
+        for id in 0..elements {
+            let id = PeId(pool * elements + id);
+            link.send(&messages::registration_in(&format!("p{pool}"), POLICY, id)?)?;
         }
+        while granted < elements {
+            granted += link.read()?;
+        }
+        link.stream.set_nonblocking(true)?;
+        links.push(link);
+    }
+    println!("ready");
+    loop {
+        for link in &mut links {
+            link.read()?;
+        }
+        sleep(Duration::from_millis(20));
     }
 }
 
 /// Elements that join one after the other, each over its own association. Of two that leave one
 /// deregisters and one only closes its association. Prints `ready` after the first.
-pub(super) fn churn(address: SocketAddr, pool: &str, per_second: u32) -> Outcome {
+pub(super) fn churn(
+    address: SocketAddr,
+    pool: impl Fn(u32) -> String,
+    policy: &str,
+    per_second: u32,
+) -> Outcome {
     let began = Instant::now();
     let mut present = VecDeque::new();
     for number in 0_u32.. {
@@ -36,7 +62,7 @@ pub(super) fn churn(address: SocketAddr, pool: &str, per_second: u32) -> Outcome
         sleep(due.saturating_sub(began.elapsed()));
         let id = PeId(1_000_000 + number);
         let mut link = Link::open(address)?;
-        link.send(&messages::registration(pool, id)?)?;
+        link.send(&messages::registration_in(&pool(number), policy, id)?)?;
         if number == 0 {
             println!("ready");
         }
@@ -46,7 +72,7 @@ pub(super) fn churn(address: SocketAddr, pool: &str, per_second: u32) -> Outcome
             && let Some((id, mut link)) = present.pop_front()
             && id.0 % 2 == 0
         {
-            let handle = pool.parse()?;
+            let handle = pool(id.0 - 1_000_000).parse()?;
             link.send(&messages::encode(Body::Deregistration { handle, id, stamp: None })?)?;
         }
         // Each is looked at ten times in its second, for keep-alives.
@@ -68,6 +94,18 @@ impl Link {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::new() })
+    }
+
+    /// Answers keep-alives for ever; prints `ready` when this many registrations are granted.
+    fn hold(&mut self, elements: u32) -> Outcome {
+        let mut registered = 0;
+        loop {
+            registered += self.read()?;
+            if registered == elements {
+                println!("ready");
+                registered = 0;
+            }
+        }
     }
 
     fn send(&mut self, message: &[u8]) -> Outcome {
