@@ -79,7 +79,7 @@ pub struct Limits {
     /// Pools that one association may watch (RFC 5352 §2.2.5). Defaults to 16: a user watches what it
     /// uses. Beyond it resolutions are answered without the A bit.
     pub watches_per_association: usize,
-    /// Watches of all associations. Defaults to 100 000, about 30 MB.
+    /// Watches of all associations. Defaults to 100 000, about 15 MB.
     pub watches: usize,
     /// Updates sent to watchers per second; beyond it they come later and say more at once. Defaults
     /// to 10 000: about a tenth of what one core can send.
