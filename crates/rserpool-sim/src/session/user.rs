@@ -1,7 +1,7 @@
 //! The user's side: one session at a time with one of the pools it knows.
 
 use super::{ATTEMPT_BITS, Due, MAX_OUTPUTS, OF_SESSION, QUESTION, Said};
-use crate::conn::{assoc_of, end_of};
+use crate::conn::{Conn, assoc_of, end_of};
 use crate::describe;
 use crate::net::NodeId;
 use crate::node::{Command, Given, Wish};
@@ -430,10 +430,15 @@ impl World {
                 verdict
             }
             Event::Unreachable(element) => {
-                // One that was slow has a lot to do before it answers again.
-                let partner = models.partner(number).map(|conn| self.conns[conn].ends[1].node);
-                let busy = partner.map_or(0, |node| self.nodes[node].sessions.busy_until);
-                let whole = healed.map(|healed| healed.max(busy));
+                // One that was slow has a lot to do before it answers again, and what was held up by a
+                // cut comes when it is sent again.
+                let conn = models.partner(number).and_then(|conn| self.conns.get(conn));
+                let late = conn.map_or(0, |Conn { ends: [own, other], .. }| {
+                    let ends = [own, other].map(|end| end.hold.max(end.late_until));
+                    let busy = self.nodes[other.node].sessions.busy_until;
+                    ends.into_iter().fold(busy, u64::max)
+                });
+                let whole = healed.map(|healed| healed.max(late));
                 let verdict = models.unreachable(now, whole, number, element);
                 let handle = models.pool(number);
                 self.command_after(id, 0, Command::Report { handle, id: element });
