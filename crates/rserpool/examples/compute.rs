@@ -25,6 +25,8 @@ use tokio::task::JoinSet;
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
+/// Where the registrar is, unless RSERPOOL_REGISTRAR says so.
+const HERE: &str = "tcp://127.0.0.1:3863";
 /// Numbers in a job.
 const JOB: u64 = 10_000;
 /// Jobs under way.
@@ -38,7 +40,8 @@ const SHARE: u32 = 1 << 26;
 #[tokio::main]
 async fn main() -> Outcome {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let registrars: Vec<Locator> = vec!["tcp://127.0.0.1:3863".parse()?];
+    let registrar = std::env::var("RSERPOOL_REGISTRAR");
+    let registrars: Vec<Locator> = vec![registrar.as_deref().unwrap_or(HERE).parse()?];
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["serve"] => serve(registrars).await,
         ["count", below] => {

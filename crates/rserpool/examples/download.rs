@@ -23,12 +23,15 @@ use std::time::Duration;
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
+/// Where the registrar is, unless RSERPOOL_REGISTRAR says so.
+const HERE: &str = "tcp://127.0.0.1:3863";
 const PIECE: usize = 16 * 1024;
 
 #[tokio::main]
 async fn main() -> Outcome {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let registrars: Vec<Locator> = vec!["tcp://127.0.0.1:3863".parse()?];
+    let registrar = std::env::var("RSERPOOL_REGISTRAR");
+    let registrars: Vec<Locator> = vec![registrar.as_deref().unwrap_or(HERE).parse()?];
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["serve", file] => serve(registrars, file.into()).await,
         ["fetch", copy] => fetch(registrars, copy.as_ref()).await,

@@ -7,12 +7,15 @@
 //!                        +------> rserpool registrar <--+
 //! ```
 //!
+//! Beside that the library's examples of sessions, through kills of their servers.
+//!
 //! Everything runs on loopback with ports that are free, in a temporary directory. What is printed
 //! at the end is what was wanted and what was found; one miss, and the task fails.
 
 mod load;
 mod log;
 mod scenarios;
+mod sessions;
 mod stage;
 
 use crate::steps::Error;
@@ -42,6 +45,8 @@ enum Name {
     Rolling,
     /// A server stopped as by a debugger, and one killed whose adopter does not look.
     Silence,
+    /// The examples of sessions, through kills of their servers.
+    Sessions,
 }
 
 /// Runs the scenarios; `Ok(true)` if everything wanted was found.
@@ -50,10 +55,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     let started = Instant::now();
     let mut findings = Findings::default();
     let wanted = |name| arguments.only.is_empty() || arguments.only.contains(&name);
-    let all: [(Name, &'static str, Scenario); 3] = [
+    let all: [(Name, &'static str, Scenario); 4] = [
         (Name::Failure, "failure", scenarios::failure),
         (Name::Rolling, "rolling", scenarios::rolling),
         (Name::Silence, "silence", scenarios::silence),
+        (Name::Sessions, "sessions", sessions::sessions),
     ];
     for (name, title, scenario) in all {
         if wanted(name) {

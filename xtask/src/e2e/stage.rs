@@ -17,6 +17,7 @@ pub(super) const POOL: &str = "web";
 /// What the scenarios run.
 pub(super) struct Programs {
     rserpool: PathBuf,
+    examples: [PathBuf; 2],
     nginx: PathBuf,
     hey: PathBuf,
     /// Ends a child when this task dies without cleaning up, where the system has it.
@@ -41,8 +42,10 @@ impl Programs {
             )
             .into());
         };
+        let [rserpool, examples @ ..] = build(quick)?;
         Ok(Self {
-            rserpool: build(quick)?,
+            rserpool,
+            examples,
             nginx: nginx.clone(),
             hey: hey.clone(),
             setpriv: find("setpriv"),
@@ -54,9 +57,10 @@ impl Programs {
     }
 }
 
-/// Builds `rserpool` and says where it is.
-fn build(quick: bool) -> Result<PathBuf, Error> {
-    let mut command = cargo(["build", "--locked", "--package", "rserpool-cli"]);
+/// Builds `rserpool` and the examples of sessions, and says where they are.
+fn build(quick: bool) -> Result<[PathBuf; 3], Error> {
+    let mut command = cargo(["build", "--locked", "--package", "rserpool-cli", "--bins"]);
+    command.args(["--package", "rserpool", "--example", "download", "--example", "compute"]);
     if !quick {
         command.arg("--release");
     }
@@ -66,11 +70,16 @@ fn build(quick: bool) -> Result<PathBuf, Error> {
         return Err("rserpool does not build".into());
     }
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
-    let executable = messages.lines().rev().find_map(|line| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        Some(PathBuf::from(message["executable"].as_str()?))
-    });
-    executable.ok_or_else(|| "cargo does not say where rserpool is".into())
+    let executables: Vec<PathBuf> = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)))
+        .collect();
+    let program = |name: &str| {
+        let found = executables.iter().find(|path| path.file_stem().is_some_and(|it| it == name));
+        found.cloned().ok_or_else(|| format!("cargo does not say where {name} is"))
+    };
+    Ok([program("rserpool")?, program("download")?, program("compute")?])
 }
 
 /// A program in the path, or where Debian has those of the administrator.
@@ -133,6 +142,27 @@ impl<'p> Stage<'p> {
     /// Starts `rserpool` with these arguments.
     fn rserpool(&self, name: &str, arguments: &[&str]) -> Result<Running, Error> {
         self.start(name, &self.programs.rserpool, arguments)
+    }
+
+    /// Starts an example of the library.
+    pub(super) fn example(
+        &self,
+        name: &str,
+        registrar: &Registrar,
+        arguments: &[&str],
+    ) -> Result<Running, Error> {
+        let is_it = |path: &&PathBuf| path.file_stem().is_some_and(|stem| stem == name);
+        let program =
+            self.programs.examples.iter().find(is_it).ok_or("there is no such example")?;
+        let registrar = format!("RSERPOOL_REGISTRAR={}", registrar.asap);
+        let program = program.to_string_lossy();
+        let arguments = [&[registrar.as_str(), &program], arguments].concat();
+        self.start(name, Path::new("env"), &arguments)
+    }
+
+    /// A file in the directory of the scenario.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 
     /// Starts a registrar and waits until it serves. Its keep-alives follow `timers`.
@@ -231,8 +261,17 @@ impl<'p> Stage<'p> {
 
     /// The addresses that the registrar answers now; an unknown pool has none.
     pub(super) fn answer(&self, registrar: &Registrar) -> Result<Vec<String>, Error> {
+        self.answer_for(registrar, POOL)
+    }
+
+    /// The same of any pool.
+    pub(super) fn answer_for(
+        &self,
+        registrar: &Registrar,
+        pool: &str,
+    ) -> Result<Vec<String>, Error> {
         let output = Command::new(&self.programs.rserpool)
-            .args(["resolve", POOL, "--registrar", &registrar.asap, "--items", "100", "--json"])
+            .args(["resolve", pool, "--registrar", &registrar.asap, "--items", "100", "--json"])
             .stdin(Stdio::null())
             .output()?;
         if !output.status.success() {
