@@ -1,6 +1,7 @@
 //! A server and a client that know nothing of pools: lines, or messages, and their echo.
 
 use crate::client::{ASAP, Addressed, addresses, unix_us};
+use crate::flow::bare_sink;
 use rserpool_sctp::{Association, Config, Endpoint, Event, SendInfo};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -22,11 +23,14 @@ pub(crate) struct ServerArguments {
     /// Serve UDP here.
     #[arg(long)]
     udp: Option<SocketAddr>,
+    /// Count messages over SCTP here, instead of echoing them.
+    #[arg(long, value_parser = addresses)]
+    count: Option<Addressed>,
 }
 
 /// Serves until it is killed.
 pub(crate) async fn serve(arguments: ServerArguments) -> io::Result<()> {
-    let ServerArguments { sctp, tcp, udp } = arguments;
+    let ServerArguments { sctp, tcp, udp, count } = arguments;
     let mut served = tokio::task::JoinSet::new();
     if let Some(Addressed(addresses)) = sctp {
         served.spawn(async move { serve_sctp(&addresses).await });
@@ -36,6 +40,9 @@ pub(crate) async fn serve(arguments: ServerArguments) -> io::Result<()> {
     }
     if let Some(address) = udp {
         served.spawn(serve_udp(address));
+    }
+    if let Some(Addressed(addresses)) = count {
+        served.spawn(async move { bare_sink(&addresses).await });
     }
     match served.join_next().await {
         Some(ended) => ended?,

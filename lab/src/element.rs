@@ -72,7 +72,7 @@ pub(crate) async fn run(arguments: Arguments) -> io::Result<()> {
     Ok(())
 }
 
-fn sctp(addresses: &[SocketAddr]) -> io::Result<SctpTransport> {
+pub(crate) fn sctp(addresses: &[SocketAddr]) -> io::Result<SctpTransport> {
     let ips: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
     let none = || io::Error::other("no address");
     Ok(SctpTransport {

@@ -8,6 +8,8 @@
 //!   raw     bytes as they are
 //!   echo    a server that knows nothing of pools, and talk, its client
 //!   element an echo server that is a pool element by our library, of any policy
+//!   serve   an element that takes sessions, by our library: ping-pong, jobs, or a sink
+//!   converse, flow   their users
 //!   peer    a registrar that does not answer, refuses for ever, or forges
 //!   crowd   associations that say nothing, come and go, or never read
 //! ```
@@ -20,6 +22,8 @@ mod ask;
 #[cfg(target_os = "linux")]
 mod bad;
 #[cfg(target_os = "linux")]
+mod calc;
+#[cfg(target_os = "linux")]
 mod client;
 #[cfg(target_os = "linux")]
 mod crowd;
@@ -28,11 +32,17 @@ mod echo;
 #[cfg(target_os = "linux")]
 mod element;
 #[cfg(target_os = "linux")]
+mod flow;
+#[cfg(target_os = "linux")]
 mod load;
 #[cfg(target_os = "linux")]
 mod peer;
 #[cfg(target_os = "linux")]
+mod pingpong;
+#[cfg(target_os = "linux")]
 mod raw;
+#[cfg(target_os = "linux")]
+mod session;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::io::Result<()> {
@@ -59,6 +69,12 @@ fn main() -> std::io::Result<()> {
         Element(element::Arguments),
         /// Its client.
         Talk(echo::Arguments),
+        /// A server of sessions that is an element of a pool, by the library.
+        Serve(session::ServeArguments),
+        /// Its user.
+        Converse(session::Arguments),
+        /// Sends messages through a session or an association as fast as they go.
+        Flow(flow::Arguments),
     }
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -69,6 +85,9 @@ fn main() -> std::io::Result<()> {
         Command::Echo(arguments) => runtime.block_on(echo::serve(arguments)),
         Command::Element(arguments) => runtime.block_on(element::run(arguments)),
         Command::Talk(arguments) => runtime.block_on(echo::talk(arguments)),
+        Command::Serve(arguments) => runtime.block_on(session::serve(arguments)),
+        Command::Converse(arguments) => runtime.block_on(session::converse(arguments)),
+        Command::Flow(arguments) => runtime.block_on(flow::run(arguments)),
         Command::Peer(arguments) => runtime.block_on(peer::run(arguments)),
         Command::Raw(arguments) => runtime.block_on(raw::run(arguments)),
         Command::Crowd(arguments) => runtime.block_on(crowd::run(arguments)),

@@ -188,7 +188,7 @@ impl Known {
         let with = |numbers: &[u32]| listed.iter().chain(numbers).copied().collect();
         let range = |last: u32, first: u32| (first..=last).collect::<Vec<u32>>();
         Self {
-            asap: range(0xe, 1).into_iter().collect(),
+            asap: with(&range(0xe, 1)),
             enrp: range(0xa, 1).into_iter().collect(),
             parameters: with(&range(0xf, 1)),
             causes: with(&range(0xb, 0)),

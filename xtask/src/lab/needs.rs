@@ -14,6 +14,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("rspserver", "rsplib-tools"),
     ("rspterminal", "rsplib-tools"),
     ("pingpongclient", "rsplib-services"),
+    ("calcappclient", "rsplib-services"),
 ];
 
 /// The packages that are not there.
