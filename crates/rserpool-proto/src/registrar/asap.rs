@@ -488,7 +488,7 @@ impl Registrar {
 
     /// Whether an element belongs to the other end of an association: to its identity in a secured
     /// scope, to the addresses it has registered in an open one.
-    fn is_owner(&self, handle: &PoolHandle, id: PeId, assoc: AssociationId) -> bool {
+    pub(super) fn is_owner(&self, handle: &PoolHandle, id: PeId, assoc: AssociationId) -> bool {
         let element = self.handlespace.element(handle.as_bytes(), id);
         let (Some(element), Some(association)) = (element, self.associations.get(&assoc)) else {
             return false;

@@ -158,6 +158,11 @@ impl Registrar {
 
     /// Asks an element that was taken over to adopt us as its home (RFC 5353 §3.5.2).
     pub(super) fn ask_home(&mut self, now: Instant, slot: Slot, assoc: AssociationId) {
+        let owned = |(handle, id): (PoolHandle, PeId)| self.is_owner(&handle, id, assoc);
+        if self.config.authority.is_secured() && !self.name(slot).is_some_and(owned) {
+            // Who listens where it did is somebody else: it is waited for.
+            return;
+        }
         if let Some(supervision) = self.supervised.get_mut(&slot) {
             let before = supervision.holder.replace(assoc);
             if let Some(before) = before.and_then(|before| self.associations.get_mut(&before)) {

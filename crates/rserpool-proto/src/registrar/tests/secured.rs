@@ -6,6 +6,7 @@ use crate::registrar::{Authority, ElementGrant, Grants, Pattern, Readers};
 use crate::wire::capability::Owner;
 use alloc::sync::Arc;
 use alloc::vec;
+use core::net::IpAddr;
 
 /// Somebody with a certificate of these names; who it is, is the first byte of its owner.
 pub(in crate::registrar) fn identity(who: u8, names: &[&str]) -> Identity {
@@ -244,6 +245,47 @@ fn a_registrar_replaces_or_ends_nothing_that_belongs_to_somebody_at_a_living_hom
     let known = scene.registrar.handlespace().element(pool().as_bytes(), PeId(1)).unwrap();
     assert_eq!((known.home(), known.owner()), (ServerId(7), Some(Owner([1; 16]))));
     assert!(matches!(known.user_transport(), Transport::Tcp(at) if at.port() == 8001));
+}
+
+/// RFC 5355 §2.3: after a takeover, who answers where an element listened may be anybody.
+#[test]
+fn an_element_that_was_taken_over_is_asked_of_its_owner_only() {
+    for (who, asked) in [(1, 1), (2, 0)] {
+        let mut scene = scene();
+        let peer = identity(8, &["rserpool://lab/registrar"]);
+        let peer = scene.connect_as(Channel::Enrp, "tcp://127.0.0.1:50000", peer);
+        let there = scene.connect_as(Channel::Asap, "sctp://127.0.0.1:40000", of_echo(who));
+        let element = PoolElement {
+            home: ServerId(9),
+            asap_transport: Some(SctpTransport {
+                port: 40000,
+                transport_use: TransportUse::DataOnly,
+                addresses: IpAddr::from([127, 0, 0, 1]).into(),
+            }),
+            extensions: ElementExtensions {
+                stamp: Some(Stamp { seq: 1, moves: 0 }),
+                owner: Some(Owner([1; 16])),
+                ..ElementExtensions::default()
+            },
+            ..element(1)
+        };
+        let handover = enrp::Body::HandleUpdate {
+            takeover_suggested: true,
+            suspected: false,
+            action: enrp::UpdateAction::Add,
+            handle: pool(),
+            element: Box::new(element),
+        };
+        scene.say(peer, 9, handover);
+        scene.wait(Duration::from_millis(50));
+        let mut answers = scene.answers(there);
+        answers.retain(|answer| matches!(answer, Body::EndpointKeepAlive { .. }));
+        assert_eq!(answers.len(), asked, "{answers:?}");
+        // Of an owner who is silent, or is not to be had, nothing is left in the end.
+        assert_eq!(scene.ids(), [1]);
+        scene.wait(second() * 10);
+        assert_eq!(scene.ids(), []);
+    }
 }
 
 #[test]
