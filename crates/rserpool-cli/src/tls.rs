@@ -15,7 +15,7 @@ const LOOK: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Secured scopes")]
 pub(crate) struct TlsFlags {
-    /// The own certificate, PEM: all connections are secured by TLS 1.3, over TCP
+    /// The own certificate, PEM: all connections are secured by TLS 1.3
     ///
     /// `rserpool pki` makes certificates. A new one in the same file is taken up within seconds.
     #[arg(long, value_name = "FILE", env = "RSERPOOL_TLS_CERT")]

@@ -26,6 +26,10 @@
 
 pub use rserpool_proto as proto;
 
+// Unit tests share helpers with those of `tests/`, which name the crate.
+#[cfg(test)]
+extern crate self as rserpool;
+
 pub mod cookie;
 pub mod driver;
 #[cfg(feature = "expressions")]

@@ -1,6 +1,6 @@
 //! A server's membership in a pool.
 
-use crate::driver::{Driver, Hosted, Network, is_sctp_available};
+use crate::driver::{Driver, Hosted, Network, Side, is_sctp_available};
 use crate::metrics::Metrics;
 use crate::proto::endpoint::pool_element as machine;
 use crate::proto::id::{PeId, PoolHandle};
@@ -133,7 +133,7 @@ impl PoolElement {
         };
         let mut driver = Driver::new(host, inbox, network.limits, metrics.clone());
         driver.set_local(network.local);
-        driver.set_tls(network.tls);
+        driver.set_tls(network.tls, Side::Endpoint);
         driver.add_announcements(Channel::Asap, network.announcements, None);
         tokio::spawn(driver.run());
         Ok(Self { handle, commands, events, status, metrics })

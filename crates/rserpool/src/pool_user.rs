@@ -2,7 +2,7 @@
 
 mod watch;
 
-use crate::driver::{Driver, Hosted, Network};
+use crate::driver::{Driver, Hosted, Network, Side};
 use crate::metrics::Metrics;
 use crate::proto::endpoint::pool_user::{self as machine, RequestId};
 use crate::proto::id::{PeId, PoolHandle};
@@ -100,7 +100,7 @@ impl PoolUser {
         let metrics = Arc::<Metrics>::default();
         let mut driver = Driver::new(host, inbox, network.limits, metrics.clone());
         driver.set_local(network.local);
-        driver.set_tls(network.tls);
+        driver.set_tls(network.tls, Side::Endpoint);
         driver.add_announcements(Channel::Asap, network.announcements, None);
         tokio::spawn(driver.run());
         let next_request = AtomicU64::new(0);

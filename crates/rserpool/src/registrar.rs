@@ -3,7 +3,7 @@
 mod listening;
 
 use crate::driver::{
-    Announcements, BindError, Driver, Hosted, Limits, RSPLIB_ENRP_GROUP, interface_addresses,
+    Announcements, BindError, Driver, Hosted, Limits, RSPLIB_ENRP_GROUP, Side, interface_addresses,
 };
 use crate::metrics::Metrics;
 use crate::proto::id::ServerId;
@@ -44,7 +44,7 @@ pub struct Config {
     /// Groups and their ports in which it tells other registrars where it is, on the same
     /// interfaces, and finds them. Defaults to rsplib's, [`RSPLIB_ENRP_GROUP`]; none switches it off.
     pub enrp_groups: Vec<SocketAddr>,
-    /// Secures all connections, which then are over TCP; goes with an [`Authority`] that is. None by
+    /// Secures all connections; goes with an [`Authority`] that is. None by
     /// default: the scope is an open one.
     ///
     /// [`Authority`]: crate::proto::registrar::Authority
@@ -119,9 +119,9 @@ impl Registrar {
     /// Outside a tokio runtime with time and net enabled.
     pub async fn start(mut config: Config) -> Result<Self, BindError> {
         let secured = config.tls.is_some();
-        let asap = Sockets::open(&config.asap, secured)?;
-        let enrp = Sockets::open(&config.enrp, secured)?;
-        let plain = Sockets::open(&config.plain, secured)?;
+        let asap = Sockets::open(&config.asap)?;
+        let enrp = Sockets::open(&config.enrp)?;
+        let plain = Sockets::open(&config.plain)?;
         config.machine.enrp_port = enrp.listening.tcp.first().map_or(0, SocketAddr::port);
         let announcements = config.announcements;
         let interfaces = announcements.interfaces.clone();
@@ -141,7 +141,7 @@ impl Registrar {
         let metrics = Arc::<Metrics>::default();
         let host = Host { machine, events: events.clone(), has_left: false };
         let mut driver = Driver::new(host, inbox, config.limits, metrics.clone());
-        driver.set_tls(config.tls);
+        driver.set_tls(config.tls, Side::Registrar);
         driver.add_announcements(Channel::Asap, announcements, asap_port);
         driver.add_announcements(Channel::Enrp, among_registrars, enrp_port);
         let (asap, enrp) =
@@ -168,7 +168,13 @@ impl Registrar {
         &self.asap.tcp
     }
 
-    /// Where users come to without TLS, in the order of [`Config::plain`].
+    /// Where users come to without TLS, in the order of [`Config::plain`], with the transports that there
+    /// are.
+    pub fn plain(&self) -> &[Locator] {
+        &self.plain.locators
+    }
+
+    /// As [`Registrar::plain`], over TCP.
     pub fn plain_addrs(&self) -> &[SocketAddr] {
         &self.plain.tcp
     }

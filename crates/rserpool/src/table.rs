@@ -20,7 +20,7 @@ use crate::proto::wire::operation_error::ErrorCause;
 use crate::proto::wire::server_information::ServerInformation;
 use crate::proto::wire::transport::{Addresses, SctpTransport, Transport, TransportUse};
 use crate::seed::seed;
-use crate::tls::{self, Tls};
+use crate::tls::Tls;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -312,17 +312,8 @@ enum Broken {
 
 impl Connection {
     async fn open(at: &Locator, tls: Option<&Tls>) -> io::Result<Self> {
-        if let Some(tls) = tls {
-            if at.transport == TransportKind::Sctp {
-                return Err(io::Error::new(io::ErrorKind::Unsupported, tls::OVER_TCP_ONLY));
-            }
-            let to = at.primary();
-            let stream = tls.connect(TcpStream::connect(to).await?, to).await?;
-            let stream = Stream::Secured(Box::new(stream));
-            return Ok(Self::Tcp { stream, buffer: Vec::new(), done: 0 });
-        }
         let addresses: Vec<SocketAddr> = at.socket_addrs().collect();
-        let sctp = Call::connect(&addresses);
+        let sctp = Call::connect(&addresses, PPID_ENRP, tls);
         match at.transport {
             TransportKind::Sctp => return sctp.await.map(Self::Sctp),
             TransportKind::Auto if is_sctp_available() => {
@@ -332,7 +323,11 @@ impl Connection {
             }
             TransportKind::Auto | TransportKind::Tcp => {}
         }
-        let stream = Stream::Plain(TcpStream::connect(at.primary()).await?);
+        let (to, stream) = (at.primary(), TcpStream::connect(at.primary()).await?);
+        let stream = match tls {
+            None => Stream::Plain(stream),
+            Some(tls) => Stream::Secured(Box::new(tls.connect(stream, to).await?)),
+        };
         Ok(Self::Tcp { stream, buffer: Vec::new(), done: 0 })
     }
 
@@ -357,7 +352,7 @@ impl Connection {
                 stream.write_all(message).await?;
                 stream.flush().await
             }
-            Self::Sctp(call) => call.send(PPID_ENRP, message).await,
+            Self::Sctp(call) => call.send(message).await,
         }
     }
 
@@ -369,7 +364,7 @@ impl Connection {
         let (stream, buffer, done) = match self {
             Self::Tcp { stream, buffer, done } => (stream, buffer, done),
             Self::Sctp(call) => {
-                return decode(&call.recv(PPID_ENRP).await.map_err(Broken::Closed)?);
+                return decode(&call.recv().await.map_err(Broken::Closed)?);
             }
         };
         loop {

@@ -14,6 +14,10 @@
 //! dialled, or for one of the host names that are expected ([`Settings::names`]). What a name may do is
 //! decided by the registrar's [`Authority`](crate::proto::registrar::Authority).
 
+mod records;
+
+pub(crate) use records::{Distrust, Records, is_tls};
+
 use crate::proto::machine::{Identity, Name, NameKind, Subject};
 use crate::proto::wire::capability::Owner;
 use crate::scope::ScopeName;
@@ -30,7 +34,7 @@ use rustls::{
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -93,11 +97,18 @@ pub enum TlsError {
     Name(String),
 }
 
-/// What somebody is told who wants both TLS and SCTP.
-pub(crate) const OVER_TCP_ONLY: &str = "TLS is spoken over TCP only, not over SCTP";
+/// Whom somebody has to do with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// A registrar.
+    Registrar,
+    /// Whoever has a certificate of the authority, or comes without where that is allowed: what it may
+    /// do is decided by what it is.
+    Anybody,
+}
 
 /// Longest time that a handshake takes.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// What TLS connections are made with; all clones share one state.
 #[derive(Clone)]
@@ -112,6 +123,9 @@ struct Shared {
 #[derive(Clone)]
 struct Current {
     connector: TlsConnector,
+    /// For connections to whoever is of the authority.
+    to_anybody: Arc<ClientConfig>,
+    verifier: Arc<Verifier>,
     /// Nobody without a certificate of its own is connected to.
     acceptor: Option<TlsAcceptor>,
 }
@@ -203,6 +217,28 @@ impl Tls {
         Ok(TlsStream::Client(timeout(HANDSHAKE, connecting).await??))
     }
 
+    /// What to connect with.
+    fn client_config(&self, expected: Expected) -> Arc<ClientConfig> {
+        let current = self.current();
+        match expected {
+            Expected::Registrar => current.connector.config().clone(),
+            Expected::Anybody => current.to_anybody,
+        }
+    }
+
+    /// What to be connected to with.
+    fn server_config(&self) -> Option<Arc<ServerConfig>> {
+        Some(self.current().acceptor?.config().clone())
+    }
+
+    /// Whether a certificate of the authority is one of a registrar, dialled there if it was.
+    fn is_registrar(&self, certificates: &[CertificateDer<'_>], dialled: Option<IpAddr>) -> bool {
+        let Some(first) = certificates.first() else { return false };
+        let Ok(certificate) = ParsedCertificate::try_from(first) else { return false };
+        let dialled = dialled.map(ServerName::from);
+        self.current().verifier.is_registrar(first, &certificate, dialled.as_ref())
+    }
+
     /// Has a connection that somebody has opened secured.
     pub(crate) async fn accept(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let acceptor = self.current().acceptor.ok_or(io::ErrorKind::Unsupported)?;
@@ -210,10 +246,9 @@ impl Tls {
     }
 }
 
-/// Who is at the other end of a connection.
-pub(crate) fn identity_of(stream: &TlsStream<TcpStream>) -> Identity {
-    let (_, session) = stream.get_ref();
-    let certificate = session.peer_certificates().and_then(<[_]>::first);
+/// Who has shown these certificates.
+pub(crate) fn identity_of(certificates: &[CertificateDer<'_>]) -> Identity {
+    let certificate = certificates.first();
     certificate
         .and_then(|der| subject(der))
         .map_or(Identity::Anonymous, |subject| Identity::Verified(Arc::new(subject)))
@@ -271,30 +306,37 @@ impl Current {
             Ok::<_, TlsError>((certificate, certificates(certificate)?, read))
         });
         let own = own.transpose()?;
-        let versions = &[&TLS13];
-        let verifier = Verifier {
-            roots: roots.clone(),
-            algorithms: provider.signature_verification_algorithms,
-            uri: format!("rserpool://{scope}/registrar"),
-            names: settings.names.iter().map(|name| server_name(name)).collect::<Result<_, _>>()?,
+        let verifier = |expected| {
+            let names = settings.names.iter().map(|name| server_name(name));
+            Ok::<_, TlsError>(Arc::new(Verifier {
+                expected,
+                roots: roots.clone(),
+                algorithms: provider.signature_verification_algorithms,
+                uri: format!("rserpool://{scope}/registrar"),
+                names: names.collect::<Result<_, _>>()?,
+            }))
         };
-        let client = ClientConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(versions)
-            .map_err(|error| unusable(&settings.ca, &error))?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
-        let Some((path, chain, key)) = own else {
-            let connector = TlsConnector::from(Arc::new(client.with_no_client_auth()));
-            return Ok(Self { connector, acceptor: None });
+        let client = |verifier| {
+            let client = ClientConfig::builder_with_provider(provider.clone())
+                .with_protocol_versions(&[&TLS13])
+                .map_err(|error| unusable(&settings.ca, &error))?
+                .dangerous()
+                .with_custom_certificate_verifier(verifier);
+            let Some((path, chain, key)) = &own else {
+                return Ok(Arc::new(client.with_no_client_auth()));
+            };
+            let client = client.with_client_auth_cert(chain.clone(), key.clone_key());
+            Ok(Arc::new(client.map_err(|error| unusable(path, &error))?))
         };
-        let client = client
-            .with_client_auth_cert(chain.clone(), key.clone_key())
-            .map_err(|error| unusable(path, &error))?;
-        let server = server_config(&provider, roots, settings.anonymous)
+        let registrars = verifier(Expected::Registrar)?;
+        let connector = TlsConnector::from(client(registrars.clone())?);
+        let to_anybody = client(verifier(Expected::Anybody)?)?;
+        let without = Self { connector, to_anybody, verifier: registrars, acceptor: None };
+        let Some((path, chain, key)) = own else { return Ok(without) };
+        let server = server_config(&provider, roots.clone(), settings.anonymous)
             .and_then(|server| server.with_single_cert(chain, key))
             .map_err(|error| unusable(path, &error))?;
-        let acceptor = TlsAcceptor::from(Arc::new(server));
-        Ok(Self { connector: TlsConnector::from(Arc::new(client)), acceptor: Some(acceptor) })
+        Ok(Self { acceptor: Some(TlsAcceptor::from(Arc::new(server))), ..without })
     }
 }
 
@@ -352,9 +394,10 @@ fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
     ServerName::try_from(ascii).map_err(|_| wrong())
 }
 
-/// Believes registrars.
+/// Believes registrars, or whoever is of the authority.
 #[derive(Debug)]
 struct Verifier {
+    expected: Expected,
     roots: Arc<RootCertStore>,
     algorithms: WebPkiSupportedAlgorithms,
     /// What says that its holder is a registrar of the scope.
@@ -364,19 +407,19 @@ struct Verifier {
 }
 
 impl Verifier {
-    /// Whether a certificate is one of a registrar, dialled at `address`.
+    /// Whether a certificate is one of a registrar, dialled there if it was.
     fn is_registrar(
         &self,
         der: &CertificateDer<'_>,
         certificate: &ParsedCertificate<'_>,
-        address: &ServerName<'_>,
+        dialled: Option<&ServerName<'_>>,
     ) -> bool {
         let names = subject(der).map(|subject| subject.names).unwrap_or_default();
         let mut uris = names.iter().filter(|name| name.text.starts_with("rserpool://")).peekable();
         if uris.peek().is_some() {
             return uris.any(|uri| *uri.text == *self.uri);
         }
-        verify_server_name(certificate, address).is_ok()
+        dialled.is_some_and(|address| verify_server_name(certificate, address).is_ok())
             || self.names.iter().any(|name| verify_server_name(certificate, name).is_ok())
     }
 }
@@ -399,7 +442,9 @@ impl ServerCertVerifier for Verifier {
             now,
             algorithms,
         )?;
-        match self.is_registrar(end_entity, &certificate, server_name) {
+        let meant = self.expected == Expected::Anybody
+            || self.is_registrar(end_entity, &certificate, Some(server_name));
+        match meant {
             true => Ok(ServerCertVerified::assertion()),
             false => Err(CertificateError::NotValidForName.into()),
         }

@@ -50,7 +50,7 @@ use crate::proto::id::AssociationId;
 use crate::proto::machine::{AttemptId, Channel, Input, Locator, Machine, Output, TransportKind};
 use crate::proto::time::Instant;
 use crate::proto::wire::framer::MAX_FRAME_LEN;
-use crate::tls::Tls;
+use crate::tls::{Expected, Tls};
 use connection::{Content, Opening, Slot};
 use ready::Ready;
 use std::collections::{BTreeMap, VecDeque};
@@ -133,6 +133,34 @@ pub struct Network {
     pub announcements: Announcements,
     /// Secures connections. None by default: the scope is an open one.
     pub tls: Option<Tls>,
+}
+
+/// Whom a machine has to do with, where everybody shows who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// A registrar: it connects to registrars, and to elements to call them home. Whoever comes may do what
+    /// its authority says.
+    Registrar,
+    /// An element or a user: nobody else than registrars.
+    Endpoint,
+}
+
+impl Side {
+    /// Whom it connects to.
+    fn dials(self, channel: Channel) -> Expected {
+        match (self, channel) {
+            (Self::Registrar, Channel::Asap) => Expected::Anybody,
+            _ => Expected::Registrar,
+        }
+    }
+
+    /// Who may connect to it.
+    fn accepts(self) -> Expected {
+        match self {
+            Self::Registrar => Expected::Anybody,
+            Self::Endpoint => Expected::Registrar,
+        }
+    }
 }
 
 /// Longest time a connection lives on to send what is queued after it was given up.
@@ -242,8 +270,9 @@ pub struct Driver<H: Hosted> {
     reached: BTreeMap<SocketAddr, (TransportKind, Instant)>,
     /// Addresses of this host to connect from over SCTP; none means all.
     local: Vec<IpAddr>,
-    /// Secures connections, but for those of plain listeners. There is no SCTP then.
+    /// Secures connections, but for those of plain listeners.
     tls: Option<Tls>,
+    side: Side,
     /// One for each channel at most.
     multicast: Vec<multicast::Multicast>,
     /// Associations opened by others.
@@ -298,6 +327,7 @@ impl<H: Hosted> Driver<H> {
             reached: BTreeMap::new(),
             local: Vec::new(),
             tls: None,
+            side: Side::Endpoint,
             multicast: Vec::new(),
             accepted: 0,
             handshakes: VecDeque::new(),
@@ -332,14 +362,20 @@ impl<H: Hosted> Driver<H> {
     }
 
     /// Has all connections secured from now on, but for those that come to a plain listener.
-    pub fn set_tls(&mut self, tls: Option<Tls>) {
+    pub fn set_tls(&mut self, tls: Option<Tls>, side: Side) {
         self.tls = tls;
+        self.side = side;
     }
 
     /// Accepts and opens SCTP associations of a channel on a socket (see [`listen_sctp`]). Without
     /// one, a socket on a port of the system's choice is opened when it is needed.
     pub fn add_sctp(&mut self, channel: Channel, socket: SctpSocket) {
-        self.insert_endpoint(channel, socket);
+        self.insert_endpoint(channel, socket, false);
+    }
+
+    /// Accepts SCTP associations without TLS even if there is some: whoever comes is nobody.
+    pub fn add_plain_sctp(&mut self, channel: Channel, socket: SctpSocket) {
+        self.insert_endpoint(channel, socket, true);
     }
 
     /// Addresses of this host that such a socket has; none, the default, means all.

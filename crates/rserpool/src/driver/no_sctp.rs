@@ -4,6 +4,7 @@ use super::connection::Slot;
 use super::{BindError, Driver, Hosted};
 use crate::proto::id::AssociationId;
 use crate::proto::machine::{Channel, Locator};
+use crate::tls::Tls;
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -49,7 +50,7 @@ pub async fn probe_sctp(_: &[SocketAddr]) -> io::Result<()> {
 pub(crate) struct Call(Infallible);
 
 impl Call {
-    pub(crate) async fn connect(_: &[SocketAddr]) -> io::Result<Self> {
+    pub(crate) async fn connect(_: &[SocketAddr], _: u32, _: Option<&Tls>) -> io::Result<Self> {
         Err(unsupported())
     }
 
@@ -57,11 +58,11 @@ impl Call {
         match self.0 {}
     }
 
-    pub(crate) async fn send(&self, _: u32, _: &[u8]) -> io::Result<()> {
+    pub(crate) async fn send(&mut self, _: &[u8]) -> io::Result<()> {
         match self.0 {}
     }
 
-    pub(crate) async fn recv(&self, _: u32) -> io::Result<Vec<u8>> {
+    pub(crate) async fn recv(&mut self) -> io::Result<Vec<u8>> {
         match self.0 {}
     }
 }
@@ -79,7 +80,13 @@ pub(super) struct Association {
     pub(super) assoc: AssociationId,
     pub(super) accepted: bool,
     pub(super) closing: bool,
-    _none: Infallible,
+    none: Infallible,
+}
+
+impl Association {
+    pub(super) fn is_known(&self) -> bool {
+        match self.none {}
+    }
 }
 
 impl Slot {
@@ -89,7 +96,7 @@ impl Slot {
 }
 
 impl<H: Hosted> Driver<H> {
-    pub(super) fn insert_endpoint(&mut self, _: Channel, socket: SctpSocket) -> u32 {
+    pub(super) fn insert_endpoint(&mut self, _: Channel, socket: SctpSocket, _: bool) -> u32 {
         match socket.0 {}
     }
 
@@ -101,6 +108,7 @@ impl<H: Hosted> Driver<H> {
         match *pending {}
     }
 
+    pub(super) fn abort_sctp(&mut self, _: u32) {}
     pub(super) fn unlist_sctp(&mut self, _: &Association) {}
     pub(super) fn poll_endpoint(&mut self, _: u32) {}
     pub(super) fn poll_association(&mut self, _: u32) {}

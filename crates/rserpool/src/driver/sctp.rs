@@ -10,8 +10,12 @@
 //! All associations of an endpoint share its send buffer, so that one peer that does not read would
 //! hold up all others. Those that come near to it are *peeled off*: they get a socket, and so a
 //! buffer, of their own, with port and addresses as before. Registrars are at once.
+//!
+//! In a secured scope an association is the machine's only when the other end has proved who it is; until
+//! then it is in its slot and says nothing to anybody ([`securing`]).
 
 mod associations;
+mod securing;
 mod sending;
 
 use super::connection::{Content, Slot};
@@ -21,11 +25,14 @@ use crate::proto::machine::{Channel, Locator, TransportKind};
 use crate::proto::time::Instant;
 use crate::proto::wire::framer::MAX_FRAME_LEN;
 use crate::proto::wire::transport::Addresses;
+use crate::tls::{self, Expected, Records, Tls};
 use rserpool_sctp as kernel;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 use std::time::Duration;
+use tokio::time::{Sleep, timeout};
 use tracing::info;
 
 /// An SCTP socket that listens; see [`listen_sctp`].
@@ -76,31 +83,92 @@ pub async fn probe_sctp(addresses: &[SocketAddr]) -> io::Result<()> {
     Ok(())
 }
 
-/// An association for questions and answers, with no machine behind it.
-pub(crate) struct Call(kernel::Association);
+/// An association with a registrar for questions and answers, with no machine behind it.
+pub(crate) struct Call {
+    association: kernel::Association,
+    ppid: u32,
+    tls: Option<Box<Records>>,
+}
 
 impl Call {
-    /// Opens one.
-    pub(crate) async fn connect(addresses: &[SocketAddr]) -> io::Result<Self> {
+    /// Opens one for messages of this identifier.
+    pub(crate) async fn connect(
+        addresses: &[SocketAddr],
+        ppid: u32,
+        tls: Option<&Tls>,
+    ) -> io::Result<Self> {
         let config =
             kernel::Config { max_message_size: MAX_FRAME_LEN, ..kernel::Config::fast_failover() };
-        kernel::Association::connect(addresses, &[], &config).await.map(Self)
+        let association = kernel::Association::connect(addresses, &[], &config).await?;
+        let mut call = Self { association, ppid, tls: None };
+        if let (Some(tls), Some(to)) = (tls, addresses.first()) {
+            let records =
+                Records::client(tls, *to, Expected::Registrar).map_err(io::Error::other)?;
+            call.tls = Some(Box::new(records));
+            timeout(tls::HANDSHAKE, call.shake_hands()).await??;
+        }
+        Ok(call)
+    }
+
+    async fn shake_hands(&mut self) -> io::Result<()> {
+        loop {
+            self.send_records().await?;
+            if !self.tls.as_ref().is_some_and(|records| records.is_handshaking()) {
+                return Ok(());
+            }
+            self.take_message().await?;
+        }
+    }
+
+    async fn send_records(&mut self) -> io::Result<()> {
+        let record = self.tls.as_mut().and_then(|records| records.outgoing());
+        let Some(record) = record else { return Ok(()) };
+        self.association.send(&record, kernel::SendInfo::ppid(self.ppid)).await
     }
 
     pub(crate) fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
-        self.0.local_addrs()
+        self.association.local_addrs()
     }
 
-    pub(crate) async fn send(&self, ppid: u32, bytes: &[u8]) -> io::Result<()> {
-        self.0.send(bytes, kernel::SendInfo::ppid(ppid)).await
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let info = kernel::SendInfo::ppid(self.ppid);
+        let Some(records) = &mut self.tls else { return self.association.send(bytes, info).await };
+        let mut sealed = Vec::new();
+        records.seal(bytes.to_vec(), |record| sealed.push(record));
+        for record in sealed {
+            self.association.send(&record, info).await?;
+        }
+        Ok(())
     }
 
     /// The next message of the protocol.
-    pub(crate) async fn recv(&self, ppid: u32) -> io::Result<Vec<u8>> {
+    pub(crate) async fn recv(&mut self) -> io::Result<Vec<u8>> {
         loop {
-            match self.0.recv().await? {
-                kernel::Event::Message(message) if message.ppid == ppid => return Ok(message.data),
-                event if event.is_end() => return Err(io::ErrorKind::UnexpectedEof.into()),
+            if let Some(records) = &mut self.tls
+                && let Some(message) = records.next_frame().map_err(io::Error::other)?
+            {
+                return Ok(message);
+            }
+            if let Some(message) = self.take_message().await? {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// Waits for a user message: gives it if it is one of the protocol, and otherwise to TLS.
+    async fn take_message(&mut self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            match (self.association.recv().await?, &mut self.tls) {
+                (kernel::Event::Message(message), Some(records)) => {
+                    let taken = records.take(&message.data);
+                    // What it is that is not believed.
+                    self.send_records().await?;
+                    return taken.map(|()| None).map_err(io::Error::other);
+                }
+                (kernel::Event::Message(message), None) if message.ppid == self.ppid => {
+                    return Ok(Some(message.data));
+                }
+                (event, _) if event.is_end() => return Err(io::ErrorKind::UnexpectedEof.into()),
                 _ => {}
             }
         }
@@ -125,6 +193,8 @@ const BUFFER: usize = 4 << 20;
 pub(super) struct Endpoint {
     socket: kernel::Endpoint,
     channel: Channel,
+    /// Whoever comes is not asked who it is, nothing is secured, and nobody is connected to from here.
+    plain: bool,
     /// The slots of attempts and associations by the kernel's id.
     known: BTreeMap<kernel::AssociationId, u32>,
     /// Slots of associations with something to send, each once, in the order of their first message.
@@ -141,6 +211,8 @@ pub(super) struct Pending {
     endpoint: u32,
     id: kernel::AssociationId,
     began: Instant,
+    /// The slot of the association, once it is there and is being secured.
+    securing: Option<u32>,
 }
 
 /// An SCTP association.
@@ -152,6 +224,10 @@ pub(super) struct Association {
     channel: Channel,
     remote: Locator,
     home: Home,
+    /// Secures it.
+    tls: Option<Box<Records>>,
+    /// Until it is secured; the machine does not know of it.
+    securing: Option<Securing>,
     /// PPID and bytes of messages that the kernel has not taken yet.
     queue: VecDeque<(u32, Vec<u8>)>,
     /// Their bytes.
@@ -166,6 +242,21 @@ pub(super) struct Association {
     unchecked: u32,
     /// How many of them since something was heard.
     unanswered: u32,
+}
+
+/// What is to be when an association is secured, or is not going to be.
+struct Securing {
+    /// It has to be then.
+    until: Pin<Box<Sleep>>,
+    /// The slot of the attempt that it is for; none if others have opened it.
+    attempt: Option<u32>,
+}
+
+impl Association {
+    /// Whether the machine knows of it, or has.
+    pub(super) fn is_known(&self) -> bool {
+        self.securing.is_none()
+    }
 }
 
 /// The socket of an association.
@@ -184,12 +275,18 @@ impl Slot {
 }
 
 impl<H: Hosted> Driver<H> {
-    pub(super) fn insert_endpoint(&mut self, channel: Channel, socket: SctpSocket) -> u32 {
+    pub(super) fn insert_endpoint(
+        &mut self,
+        channel: Channel,
+        socket: SctpSocket,
+        plain: bool,
+    ) -> u32 {
         let slot = self.slot();
         self.endpoints.push(slot);
         let endpoint = Endpoint {
             socket: socket.0,
             channel,
+            plain,
             known: BTreeMap::new(),
             waiting: VecDeque::new(),
             blocked: false,
@@ -224,7 +321,7 @@ impl<H: Hosted> Driver<H> {
         if let Some(known) = endpoint_of(&mut self.slots, endpoint) {
             known.known.insert(id, slot);
         }
-        Ok(Pending { endpoint, id, began: self.now })
+        Ok(Pending { endpoint, id, began: self.now, securing: None })
     }
 
     /// An association that is being closed to a peer with one of these addresses.
@@ -248,7 +345,8 @@ impl<H: Hosted> Driver<H> {
             // From a loopback address nobody else is reached.
             let kind = |address: &SocketAddr| (address.is_ipv4(), address.ip().is_loopback());
             let reaches = |from: &SocketAddr| to.iter().any(|to| kind(to) == kind(from));
-            if endpoint.channel == channel && endpoint.socket.local_addrs()?.iter().any(reaches) {
+            let usable = endpoint.channel == channel && !endpoint.plain;
+            if usable && endpoint.socket.local_addrs()?.iter().any(reaches) {
                 return Ok(*slot);
             }
         }
@@ -262,11 +360,16 @@ impl<H: Hosted> Driver<H> {
         };
         let addresses = socket.local_addrs()?;
         info!(?channel, ?addresses, "SCTP socket opened");
-        Ok(self.insert_endpoint(channel, socket))
+        Ok(self.insert_endpoint(channel, socket, false))
     }
 
     /// Gives an attempt up.
     pub(super) fn give_up_sctp(&mut self, pending: &Pending) {
+        if let Some(association) = pending.securing {
+            self.abort_sctp(association);
+            drop(self.vacate(association));
+            return;
+        }
         if let Some(endpoint) = endpoint_of(&mut self.slots, pending.endpoint) {
             endpoint.known.remove(&pending.id);
             // If it is gone already that is as well.

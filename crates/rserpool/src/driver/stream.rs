@@ -36,7 +36,9 @@ impl Stream {
     pub(super) fn identity(&self) -> Identity {
         match self {
             Self::Plain(_) => Identity::Anonymous,
-            Self::Secured(stream) => tls::identity_of(stream),
+            Self::Secured(stream) => {
+                tls::identity_of(stream.get_ref().1.peer_certificates().unwrap_or_default())
+            }
         }
     }
 }

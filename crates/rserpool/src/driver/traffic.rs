@@ -57,7 +57,6 @@ impl<H: Hosted> Driver<H> {
         }
         trace!(%to, "connecting");
         let (first, second) = match (to.transport, self.reached.get(&to.primary())) {
-            (TransportKind::Auto, _) if self.tls.is_some() => (TransportKind::Tcp, None),
             (TransportKind::Auto, Some((TransportKind::Tcp, until))) if *until > self.now => {
                 (TransportKind::Tcp, Some(TransportKind::Sctp))
             }
@@ -75,10 +74,7 @@ impl<H: Hosted> Driver<H> {
     /// Tries a transport, besides the one that may be under way.
     fn begin(&mut self, slot: u32, transport: TransportKind) {
         let Content::Attempt(attempt) = &mut self.slots[slot as usize].content else { return };
-        if transport == TransportKind::Sctp && self.tls.is_some() {
-            warn!(to = %attempt.to, "not dialled: {}", tls::OVER_TCP_ONLY);
-            self.on_attempt_failed(slot, CloseReason::Refused);
-        } else if transport == TransportKind::Sctp {
+        if transport == TransportKind::Sctp {
             let (channel, to) = (attempt.channel, attempt.to.clone());
             match self.connect_sctp(slot, channel, &to) {
                 Ok(pending) => self.slots[slot as usize].set_pending(pending),
@@ -199,27 +195,38 @@ impl<H: Hosted> Driver<H> {
         self.settle();
     }
 
-    /// Begins to secure a connection; if there are too many the oldest makes room.
+    /// Begins to secure a connection.
     fn begin_handshake(&mut self, handshake: Handshake) {
+        let slot = self.slot();
+        self.fill(slot, Content::Handshake(handshake));
+        self.admit_handshake(slot);
+    }
+
+    /// Lets a connection be secured that somebody has opened; if there are too many the oldest makes room.
+    pub(super) fn admit_handshake(&mut self, slot: u32) {
         if self.handshakes.len() >= self.limits.handshakes {
             let slots = &self.slots;
             self.handshakes.retain(|known| {
                 let place = slots.get(known.0 as u32 as usize);
                 place.is_some_and(|place| {
                     u64::from(place.generation) == known.0 >> 32
-                        && matches!(place.content, Content::Handshake(_))
+                        && match &place.content {
+                            Content::Handshake(_) => true,
+                            Content::Association(association) => !association.is_known(),
+                            _ => false,
+                        }
                 })
             });
         }
         if self.handshakes.len() >= self.limits.handshakes
             && let Some(oldest) = self.handshakes.pop_front()
         {
-            drop(self.vacate(oldest.0 as u32));
+            let oldest = oldest.0 as u32;
+            self.abort_sctp(oldest);
+            drop(self.vacate(oldest));
             self.metrics.associations_turned_away_total.add(1);
         }
-        let slot = self.slot();
         self.handshakes.push_back(self.name(slot));
-        self.fill(slot, Content::Handshake(handshake));
     }
 
     /// A connection that somebody has opened is secured, or is not going to be.
@@ -599,8 +606,11 @@ impl<H: Hosted> Driver<H> {
         }
         let accepted = match &content {
             Content::Connection(connection) => connection.accepted,
+            Content::Association(association) if !association.is_known() => {
+                self.unlist_sctp(association);
+                return content;
+            }
             Content::Association(association) => association.accepted,
-
             Content::Attempt(Attempt { sctp: Some(pending), .. }) => {
                 self.give_up_sctp(pending);
                 return content;

@@ -5,7 +5,6 @@ use crate::driver::{
 };
 use crate::proto::machine::{Channel, Locator, TransportKind};
 use crate::proto::wire::transport::{Addresses, SctpTransport, Transport, TransportUse};
-use crate::tls;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -92,12 +91,12 @@ const ATTEMPTS: usize = 32;
 
 impl Sockets {
     /// Opens all; if one fails none is left open.
-    pub(super) fn open(wanted: &[Locator], secured: bool) -> Result<Self, BindError> {
+    pub(super) fn open(wanted: &[Locator]) -> Result<Self, BindError> {
         let mut all = Self::default();
         for locator in wanted {
             let mut attempts = 1..ATTEMPTS;
             let one = loop {
-                match Self::open_one(locator, secured) {
+                match Self::open_one(locator) {
                     // What TCP has free SCTP may not.
                     Err(error)
                         if error.source.kind() == io::ErrorKind::AddrInUse
@@ -114,7 +113,7 @@ impl Sockets {
         Ok(all)
     }
 
-    fn open_one(locator: &Locator, secured: bool) -> Result<Self, BindError> {
+    fn open_one(locator: &Locator) -> Result<Self, BindError> {
         let mut sockets = Self::default();
         let mut port = locator.port;
         if locator.transport != TransportKind::Sctp {
@@ -125,11 +124,6 @@ impl Sockets {
         }
         match locator.transport {
             TransportKind::Tcp => {}
-            TransportKind::Auto if secured => {}
-            TransportKind::Sctp if secured => {
-                let source = io::Error::new(io::ErrorKind::Unsupported, tls::OVER_TCP_ONLY);
-                return Err(BindError { address: locator.primary(), source });
-            }
             TransportKind::Auto if !is_sctp_available() => {
                 debug!("this host has no SCTP: serving over TCP only");
             }
@@ -183,6 +177,9 @@ impl Sockets {
     ) -> Listening {
         for socket in self.tcp {
             driver.add_plain_listener(channel, socket);
+        }
+        for socket in self.sctp {
+            driver.add_plain_sctp(channel, socket);
         }
         self.listening
     }

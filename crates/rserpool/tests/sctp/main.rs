@@ -5,8 +5,11 @@
 #![expect(clippy::unwrap_used, reason = "these are tests, helpers included")]
 
 mod announcements;
+#[path = "../tls/authority.rs"]
+mod authority;
 mod network;
 mod one_host;
+mod secured;
 mod sessions;
 mod two_hosts;
 

@@ -1,11 +1,14 @@
 //! How associations come, what is heard of them, and how they go.
 
-use super::{Association, Content, Endpoint, Home, REFUSAL, association_of, endpoint_of};
+use super::{Association, Content, Endpoint, Home, REFUSAL, Securing, association_of, endpoint_of};
 use crate::driver::connection;
 use crate::driver::traffic::Asked;
 use crate::driver::{Driver, Hosted, LINGER, Turn};
 use crate::proto::id::AssociationId;
-use crate::proto::machine::{Channel, CloseReason, Identity, Input, Machine, TransportKind};
+use crate::proto::machine::{
+    Channel, CloseReason, Identity, Input, Locator, Machine, TransportKind,
+};
+use crate::tls::Records;
 use rserpool_sctp::{Event, PathChange};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -42,6 +45,7 @@ impl<H: Hosted> Driver<H> {
         if let Some(association) = association_of(&mut self.slots, slot) {
             association.blocked = false;
         }
+        self.look_at_clock(slot);
         self.flush_sctp(slot);
         self.settle();
         let limit = self.limits.output / 4;
@@ -71,7 +75,7 @@ impl<H: Hosted> Driver<H> {
         let Some(id) = event.association() else { return };
         let Some(known) = endpoint_of(&mut self.slots, endpoint) else { return };
         let slot = known.known.get(&id).copied();
-        let channel = known.channel;
+        let (channel, plain) = (known.channel, known.plain);
         match (slot, event) {
             (None, Event::Up { .. } | Event::Restarted { .. }) => {
                 if self.accepted >= self.limits.associations || self.ending.is_some() {
@@ -81,8 +85,7 @@ impl<H: Hosted> Driver<H> {
                         let _ = known.socket.abort(id, b"");
                     }
                 } else {
-                    self.metrics.associations_accepted_total.add(1);
-                    self.add_association(Home::Shared { endpoint, id }, channel, None);
+                    self.welcome(Home::Shared { endpoint, id }, channel, plain);
                 }
             }
             (None, _) => {}
@@ -102,6 +105,8 @@ impl<H: Hosted> Driver<H> {
                     let refused = pending.is_some_and(|pending| self.now < pending.began + REFUSAL);
                     let reason = if refused { CloseReason::Refused } else { CloseReason::TimedOut };
                     self.on_attempt_failed(slot, reason);
+                } else if let Some(tls) = self.tls.clone() {
+                    self.secure(Home::Shared { endpoint, id }, channel, &tls, Some(slot));
                 } else if let Some(asked) = self.end_attempt(slot, TransportKind::Sctp) {
                     self.add_association(Home::Shared { endpoint, id }, channel, Some(asked));
                 }
@@ -114,11 +119,15 @@ impl<H: Hosted> Driver<H> {
     fn on_event(&mut self, slot: u32, event: Event) {
         let Some(association) = association_of(&mut self.slots, slot) else { return };
         let (assoc, closing) = (association.assoc, association.closing);
+        let known = association.is_known();
         match event {
             Event::Message(message) if !closing => {
                 association.unanswered = 0;
-                self.metrics.messages_received_total.add(1);
                 self.metrics.bytes_received_total.add(message.data.len() as u64);
+                if association.tls.is_some() {
+                    return self.on_records(slot, &message);
+                }
+                self.metrics.messages_received_total.add(1);
                 let input = Input::Received { assoc, ppid: message.ppid, bytes: &message.data };
                 self.host.machine().handle_input(self.now, input);
             }
@@ -136,7 +145,7 @@ impl<H: Hosted> Driver<H> {
                 self.lose_sctp(slot, CloseReason::Finished);
             }
             Event::Path { address, change, .. } => self.on_path(slot, address, change),
-            Event::SendFailed { .. } if !closing => {
+            Event::SendFailed { .. } if known && !closing => {
                 self.pending.push_back(Input::SendFailed { assoc });
             }
             _ => {}
@@ -169,8 +178,21 @@ impl<H: Hosted> Driver<H> {
         let Some(association) = association_of(&mut self.slots, slot) else { return };
         if association.remote != remote {
             association.remote = remote.clone();
-            let assoc = association.assoc;
-            self.pending.push_back(Input::AddressChanged { assoc, remote });
+            if association.is_known() {
+                let assoc = association.assoc;
+                self.pending.push_back(Input::AddressChanged { assoc, remote });
+            }
+        }
+    }
+
+    /// An association that somebody has opened is up.
+    fn welcome(&mut self, home: Home, channel: Channel, plain: bool) {
+        match self.tls.clone().filter(|_| !plain) {
+            Some(tls) => self.secure(home, channel, &tls, None),
+            None => {
+                self.metrics.associations_accepted_total.add(1);
+                self.add_association(home, channel, None);
+            }
         }
     }
 
@@ -187,20 +209,40 @@ impl<H: Hosted> Driver<H> {
                 return;
             }
         };
-        let slot = self.slot();
+        let accepted = attempt.is_none();
+        let slot = self.insert_association(home, channel, remote.clone(), accepted, None);
         let assoc = self.name(slot);
+        self.tell_connected(assoc, attempt, channel, (local, remote), Identity::Anonymous);
+        if channel == Channel::Enrp {
+            self.peel_off(slot);
+        }
+    }
+
+    /// Gives an association a slot.
+    pub(super) fn insert_association(
+        &mut self,
+        home: Home,
+        channel: Channel,
+        remote: Locator,
+        accepted: bool,
+        tls: Option<(Box<Records>, Securing)>,
+    ) -> u32 {
+        let slot = self.slot();
         if let Home::Shared { endpoint, id } = home
             && let Some(endpoint) = endpoint_of(&mut self.slots, endpoint)
         {
             endpoint.known.insert(id, slot);
         }
+        let (tls, securing) = tls.unzip();
         let association = Association {
-            assoc,
-            accepted: attempt.is_none(),
+            assoc: self.name(slot),
+            accepted,
             closing: false,
             channel,
-            remote: remote.clone(),
+            remote,
             home,
+            tls,
+            securing,
             queue: VecDeque::new(),
             queued: 0,
             dirty: false,
@@ -210,36 +252,45 @@ impl<H: Hosted> Driver<H> {
             unanswered: 0,
         };
         self.fill(slot, Content::Association(Box::new(association)));
-        self.tell_connected(assoc, attempt, channel, (local, remote), Identity::Anonymous);
-        if channel == Channel::Enrp {
-            self.peel_off(slot);
-        }
+        slot
     }
 
     /// The other end has begun anew: to the machine the old association is gone, and another is there.
     fn restart(&mut self, slot: u32) {
         self.metrics.associations_restarted_total.add(1);
-        let Content::Association(association) = self.vacate(slot) else { return };
+        let Some(association) = association_of(&mut self.slots, slot) else { return };
         debug!(assoc = %association.assoc, "restarted by the other end");
+        if !association.is_known() {
+            self.abort_sctp(slot);
+            return self.lose_sctp(slot, CloseReason::Lost);
+        }
+        let Content::Association(association) = self.vacate(slot) else { return };
         if !association.closing {
             let (assoc, reason) = (association.assoc, CloseReason::Lost);
             self.pending.push_back(Input::Closed { assoc, reason });
         }
-        self.add_association(association.home, association.channel, None);
+        let plain = association.tls.is_none();
+        self.welcome(association.home, association.channel, plain);
     }
 
     /// Closes an association for a reason that the machine has to hear of; it is told later.
     pub(super) fn lose_sctp(&mut self, slot: u32, reason: CloseReason) {
         let Content::Association(association) = self.vacate(slot) else { return };
-        if !association.closing {
-            let assoc = association.assoc;
-            debug!(%assoc, ?reason, "disconnected");
-            self.pending.push_back(Input::Closed { assoc, reason });
+        if association.closing {
+            return;
+        }
+        match association.securing {
+            Some(securing) => self.on_securing_failed(securing.attempt, reason),
+            None => {
+                let assoc = association.assoc;
+                debug!(%assoc, ?reason, "disconnected");
+                self.pending.push_back(Input::Closed { assoc, reason });
+            }
         }
     }
 
     /// Ends an association without regard to what is under way; the slot stays.
-    pub(super) fn abort_sctp(&mut self, slot: u32) {
+    pub(in crate::driver) fn abort_sctp(&mut self, slot: u32) {
         let Some(place) = self.slots.get(slot as usize) else { return };
         let Content::Association(association) = &place.content else { return };
         // If it is gone already that is as well.
@@ -277,6 +328,11 @@ impl<H: Hosted> Driver<H> {
         let Some(association) = association_of(&mut self.slots, slot) else { return };
         association.closing = true;
         let assoc = association.assoc;
+        if let Some(records) = &mut association.tls {
+            records.close();
+        }
+        self.queue_records(slot);
+        let Some(association) = association_of(&mut self.slots, slot) else { return };
         if association.queue.is_empty() {
             self.shut_down_sctp(slot);
         }

@@ -28,9 +28,21 @@ impl Association {
         self.accepted && self.channel == Channel::Asap && self.queued > limit && !self.closing
     }
 
-    fn queue(&mut self, ppid: u32, bytes: Vec<u8>) {
+    /// Queues a user message.
+    pub(super) fn queue(&mut self, ppid: u32, bytes: Vec<u8>) {
         self.queued += bytes.len();
         self.queue.push_back((ppid, bytes));
+    }
+
+    /// Queues a message of the protocol, sealed if that is to be.
+    fn queue_message(&mut self, ppid: u32, bytes: Vec<u8>) {
+        match self.tls.take() {
+            None => self.queue(ppid, bytes),
+            Some(mut records) => {
+                records.seal(bytes, |record| self.queue(ppid, record));
+                self.tls = Some(records);
+            }
+        }
     }
 
     /// Messages for a batch of at most `room`.
@@ -56,9 +68,24 @@ impl Association {
 impl<H: Hosted> Driver<H> {
     pub(in crate::driver) fn transmit_sctp(&mut self, slot: u32, ppid: u32, bytes: Vec<u8>) {
         let Some(association) = association_of(&mut self.slots, slot) else { return };
-        association.queue(ppid, bytes);
-        let first = !std::mem::replace(&mut association.dirty, true);
+        association.queue_message(ppid, bytes);
         let queued = association.queued;
+        let Some(target) = self.list_sctp(slot) else { return };
+        let limit = self.limits.output;
+        if queued > limit / 4 {
+            self.flush_sctp(target);
+        }
+        if association_of(&mut self.slots, slot).is_some_and(|known| known.queued > limit) {
+            self.metrics.associations_stuck_total.add(1);
+            self.abort_sctp(slot);
+            self.lose_sctp(slot, CloseReason::OverLimit);
+        }
+    }
+
+    /// Has what an association has queued sent with this turn; gives the slot of its socket.
+    pub(super) fn list_sctp(&mut self, slot: u32) -> Option<u32> {
+        let association = association_of(&mut self.slots, slot)?;
+        let first = !std::mem::replace(&mut association.dirty, true);
         let target = match association.home {
             Home::Own(_) => slot,
             Home::Shared { endpoint, .. } => endpoint,
@@ -75,15 +102,7 @@ impl<H: Hosted> Driver<H> {
                 self.dirty.push(target);
             }
         }
-        let limit = self.limits.output;
-        if queued > limit / 4 {
-            self.flush_sctp(target);
-        }
-        if association_of(&mut self.slots, slot).is_some_and(|known| known.queued > limit) {
-            self.metrics.associations_stuck_total.add(1);
-            self.abort_sctp(slot);
-            self.lose_sctp(slot, CloseReason::OverLimit);
-        }
+        Some(target)
     }
 
     /// Sends what the socket takes: an endpoint's, or an association's own. Does nothing with others.
