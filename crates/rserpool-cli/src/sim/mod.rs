@@ -1,6 +1,7 @@
 //! Plays the simulator's seeds and scripts: `rserpool sim`; and what policies make of a pool:
-//! `rserpool sim policies`, `rserpool sim plan`.
+//! `rserpool sim policies`, `rserpool sim plan`; and of one that is attacked: `rserpool sim attacks`.
 
+mod attacks;
 mod plan;
 mod policies;
 mod show;
@@ -68,6 +69,7 @@ enum Command {
     // Described where their flags are.
     Policies(policies::Args),
     Plan(plan::Args),
+    Attacks(attacks::Args),
 }
 
 const EXAMPLES: &str = "\
@@ -85,7 +87,10 @@ Examples:
       how well policies use ten servers, beside what was published
 
   rserpool sim plan pool.toml
-      which policy holds for a pool of one's own";
+      which policy holds for a pool of one's own
+
+  rserpool sim attacks
+      what a pool loses to a user that means harm";
 
 /// Lines shown of a failure.
 const CONTEXT: usize = 60;
@@ -126,6 +131,7 @@ impl Args {
         match self.command {
             Some(Command::Policies(args)) => return args.run(),
             Some(Command::Plan(args)) => return args.run(),
+            Some(Command::Attacks(args)) => return args.run(),
             None => {}
         }
         if !self.script.is_empty() {

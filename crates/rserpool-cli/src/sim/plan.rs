@@ -152,6 +152,7 @@ fn read(root: &mut Section<'_>) -> Vec<Point> {
                 retry,
                 warm_up,
                 measured,
+                siege: None,
             };
             scenario.ask_for(utilisation);
             points.push(Point {

@@ -8,6 +8,7 @@ use rserpool_sim::planner::sweep::{Estimate, sweep};
 use rserpool_sim::planner::{Figures, InvalidScenario};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -22,9 +23,9 @@ pub(super) struct ShowFlags {
     pub(super) seed: u64,
     /// Draw the figures into a file
     #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
+    pub(super) svg: Option<PathBuf>,
     #[command(flatten)]
-    output: output::OutputFlags,
+    pub(super) output: output::OutputFlags,
 }
 
 /// A point that has been played.
@@ -48,6 +49,11 @@ impl Played {
 }
 
 impl ShowFlags {
+    /// The seeds.
+    pub(super) fn range(&self) -> Range<u64> {
+        self.seed..self.seed.saturating_add(self.seeds)
+    }
+
     /// Plays all points and shows them; gives them back.
     pub(super) fn play(
         &self,
@@ -56,8 +62,7 @@ impl ShowFlags {
     ) -> Result<Vec<Played>, Failure> {
         let began = Instant::now();
         let scenarios: Vec<_> = points.iter().map(|point| point.scenario.clone()).collect();
-        let seeds = self.seed..self.seed.saturating_add(self.seeds);
-        let figures = sweep(&scenarios, seeds, output::progress)
+        let figures = sweep(&scenarios, self.range(), output::progress)
             .map_err(|error: InvalidScenario| Failure::usage(error))?;
         let played: Vec<_> = points
             .into_iter()
@@ -82,7 +87,7 @@ impl ShowFlags {
     }
 }
 
-fn percent(estimate: Estimate) -> String {
+pub(super) fn percent(estimate: Estimate) -> String {
     let within = match estimate.within.is_finite() {
         true => format!(" +-{:.2}", 100.0 * estimate.within),
         false => String::new(),
@@ -184,9 +189,14 @@ fn draw(path: &Path, played: &[Played], (axis, logarithmic): (&str, bool)) -> Re
     let speed = names.iter().map(|name| panel(name, "handling speed", Played::speed, false));
     // Where every choice works on all that is asked for, only the speed tells them apart.
     let panels: Vec<Panel> = utilisation.filter(tells).chain(speed).collect();
+    write_svg(path, &panels, 2)
+}
+
+/// Draws panels, so many beside each other, into a file.
+pub(super) fn write_svg(path: &Path, panels: &[Panel], columns: usize) -> Result<(), Failure> {
     let cannot =
         |error: String| Failure::failed(format!("cannot draw {}: {error}", path.display()));
-    let text = figure::svg(&panels, 2).map_err(cannot)?;
+    let text = figure::svg(panels, columns).map_err(cannot)?;
     std::fs::write(path, text).map_err(|error| cannot(error.to_string()))
 }
 

@@ -1,9 +1,13 @@
 //! One run of a scenario: events in the order of their times.
 
 use super::registrar::Registrar;
-use super::{Chooser, Failures, Figures, InvalidScenario, MOST_WAITING, Scenario, Sizes};
+use super::siege::{Besieged, Named};
+use super::{
+    Chooser, Failures, Figures, Harm, InvalidScenario, MOST_WAITING, Scenario, Siege, Sizes,
+};
 use crate::rng::Random;
-use rserpool_proto::policy::PolicyTable;
+use rserpool_proto::id::PeId;
+use rserpool_proto::policy::{PolicyKind, PolicyTable};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
@@ -19,9 +23,9 @@ pub fn run(scenario: &Scenario, seed: u64) -> Result<Figures, InvalidScenario> {
                 field: "chooser",
                 why: format!("there is no policy {name}"),
             })?;
-            Choice::Registrar(Box::new(Registrar::new(kind, scenario, seed)))
+            registrar(kind, scenario, seed)
         }
-        Chooser::Own(own) => Choice::Registrar(Box::new(Registrar::new(own.0, scenario, seed))),
+        Chooser::Own(own) => registrar(own.0, scenario, seed),
         Chooser::Proxies(proxies) => Choice::Proxies {
             under_way: vec![vec![0; scenario.servers.len()]; proxies],
             up: vec![true; scenario.servers.len()],
@@ -55,6 +59,13 @@ pub fn run(scenario: &Scenario, seed: u64) -> Result<Figures, InvalidScenario> {
         }
     }
     Ok(engine.figures())
+}
+
+fn registrar(kind: PolicyKind, scenario: &Scenario, seed: u64) -> Choice {
+    match scenario.siege {
+        Some(siege) => Choice::Besieged(Box::new(Besieged::new(kind, scenario, siege, seed))),
+        None => Choice::Registrar(Box::new(Registrar::new(kind, scenario, seed))),
+    }
 }
 
 /// A time that is ordered.
@@ -123,6 +134,17 @@ enum Event {
         server: usize,
         cause: Cause,
     },
+    /// A server registers once more, whether anything has changed or not.
+    Renew {
+        server: usize,
+    },
+    /// A user knows that nobody answers where it was sent.
+    Unanswered {
+        user: usize,
+        element: PeId,
+    },
+    /// Something is done that is meant to harm.
+    Attack,
 }
 
 /// Why a server is down; it may be both at a time.
@@ -200,6 +222,7 @@ impl Sums {
 
 enum Choice {
     Registrar(Box<Registrar>),
+    Besieged(Box<Besieged>),
     Proxies { under_way: Vec<Vec<u32>>, up: Vec<bool> },
 }
 
@@ -231,6 +254,18 @@ impl Engine<'_> {
                 self.at(first, Event::Fail { server, cause: Cause::Itself });
             }
         }
+        if let (Choice::Besieged(besieged), Some(Siege { every, .. })) =
+            (&self.choice, self.scenario.siege)
+        {
+            // Chance of its own, so that with and without an attack the same is asked for.
+            let (mut random, renewed) = (self.random.clone(), besieged.renewed_every());
+            for server in 0..self.servers.len() {
+                self.at(renewed * random.unit(), Event::Renew { server });
+            }
+            if every.is_finite() {
+                self.at(every * random.unit(), Event::Attack);
+            }
+        }
         for outage in &self.scenario.outages {
             for server in self.servers.len() - outage.servers..self.servers.len() {
                 let at = self.scenario.warm_up + outage.at;
@@ -256,7 +291,11 @@ impl Engine<'_> {
             Event::Ask { user } => self.hop(Event::Choose { user }),
             Event::Choose { user } => match self.choose(user) {
                 // The answer, and the request to whom it names.
-                Some(server) => self.hops(2, Event::Arrive { user, server }),
+                Some(Named::Server(server)) => self.hops(2, Event::Arrive { user, server }),
+                Some(Named::Nobody(element)) => {
+                    let known = 2.0 * self.scenario.delay + self.scenario.noticed;
+                    self.after(known, Event::Unanswered { user, element });
+                }
                 None => self.retry(user),
             },
             Event::Arrive { user, server } => self.on_arrival(user, server),
@@ -266,10 +305,14 @@ impl Engine<'_> {
             Event::Report { server, requests } => {
                 let (now, down) = (self.now, self.servers[server].is_down());
                 // What a server said before it failed may come late.
-                if let Choice::Registrar(registrar) = &mut self.choice
-                    && !down
-                {
-                    registrar.register(now, server, requests);
+                match &mut self.choice {
+                    Choice::Registrar(registrar) if !down => {
+                        registrar.register(now, server, requests);
+                    }
+                    Choice::Besieged(besieged) if !down => {
+                        besieged.register(now, server, requests);
+                    }
+                    _ => {}
                 }
             }
             Event::Fail { server, cause } => self.on_failure(server, cause),
@@ -277,6 +320,7 @@ impl Engine<'_> {
                 if self.servers[server].change == change {
                     match &mut self.choice {
                         Choice::Registrar(registrar) => registrar.remove(self.now, server),
+                        Choice::Besieged(besieged) => besieged.remove(self.now, server),
                         Choice::Proxies { up, .. } => up[server] = false,
                     }
                 }
@@ -287,6 +331,29 @@ impl Engine<'_> {
                 self.on(Event::Ask { user });
             }
             Event::Repair { server, cause } => self.on_repair(server, cause),
+            Event::Renew { server } => {
+                if let Choice::Besieged(besieged) = &self.choice {
+                    let next = besieged.renewed_every();
+                    self.after(next, Event::Renew { server });
+                    let requests = self.servers[server].requests.len();
+                    self.hop(Event::Report { server, requests });
+                }
+            }
+            Event::Unanswered { user, element } => {
+                if let Choice::Besieged(besieged) = &mut self.choice {
+                    besieged.report(self.now, user, element);
+                }
+                self.count_retry();
+                self.on(Event::Ask { user });
+            }
+            Event::Attack => {
+                if let (Choice::Besieged(besieged), Some(siege)) =
+                    (&mut self.choice, self.scenario.siege)
+                {
+                    besieged.attack(self.now);
+                    self.after(siege.every, Event::Attack);
+                }
+            }
             Event::Finish { .. } => {}
         }
     }
@@ -372,9 +439,10 @@ impl Engine<'_> {
         }
     }
 
-    fn choose(&mut self, user: usize) -> Option<usize> {
+    fn choose(&mut self, user: usize) -> Option<Named> {
         match &mut self.choice {
-            Choice::Registrar(registrar) => registrar.choose(self.now),
+            Choice::Registrar(registrar) => registrar.choose(self.now).map(Named::Server),
+            Choice::Besieged(besieged) => besieged.choose(self.now, user),
             Choice::Proxies { under_way, up } => {
                 let count = up.iter().filter(|up| **up).count() as u64;
                 if count == 0 {
@@ -393,7 +461,7 @@ impl Engine<'_> {
                 let under_way = &mut under_way[proxy];
                 let server = if under_way[other] < under_way[one] { other } else { one };
                 under_way[server] += 1;
-                Some(server)
+                Some(Named::Server(server))
             }
         }
     }
@@ -431,9 +499,12 @@ impl Engine<'_> {
     }
 
     fn report(&mut self, server: usize) {
-        if let Choice::Registrar(registrar) = &self.choice
-            && registrar.wants_load
-        {
+        let wants_load = match &self.choice {
+            Choice::Registrar(registrar) => registrar.wants_load(),
+            Choice::Besieged(besieged) => besieged.wants_load(),
+            Choice::Proxies { .. } => false,
+        };
+        if wants_load {
             let requests = self.servers[server].requests.len();
             self.hop(Event::Report { server, requests });
         }
@@ -499,6 +570,10 @@ impl Engine<'_> {
             .sum();
         let capacity: f64 = scenario.servers.iter().map(|server| server.capacity).sum();
         let slowest = self.sums.slowest();
+        let harm = match &self.choice {
+            Choice::Besieged(besieged) => besieged.harm(),
+            _ => Harm::default(),
+        };
         let Sums { sizes, times, completed, retried, .. } = self.sums;
         let of_all = |sum: f64, all: f64| if all > 0.0 { sum / all } else { 0.0 };
         Figures {
@@ -508,6 +583,7 @@ impl Engine<'_> {
             retried,
             response: of_all(times, completed as f64),
             slowest,
+            harm,
         }
     }
 }

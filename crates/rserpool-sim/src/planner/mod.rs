@@ -10,12 +10,15 @@
 //! The model is that of the published simulations (Dreibholz, OMNeT++ workshop 2008): users with a
 //! queue of their own and one request at a time, servers that share their processor among their
 //! requests and take so many at most, one registrar. A server reports its load whenever that
-//! changes. Delays, servers that fail, uneven servers and uncoordinated proxies can be added.
+//! changes. Delays, servers that fail, uneven servers and uncoordinated proxies can be added; and
+//! somebody who attacks, against the registrar that ships or one that takes the RFC at its word.
 
+pub mod attacks;
 mod engine;
 pub mod figure;
 pub mod published;
 mod registrar;
+mod siege;
 pub mod study;
 pub mod sweep;
 
@@ -59,6 +62,9 @@ pub struct Scenario {
     pub warm_up: f64,
     /// Time in which it is.
     pub measured: f64,
+    /// Who attacks, and what for a registrar the pool has then. `None` is the handlespace alone,
+    /// which nobody attacks.
+    pub siege: Option<Siege>,
 }
 
 /// A server.
@@ -69,6 +75,53 @@ pub struct Server {
     /// Most requests at a time; its load is the part of it that it has.
     pub requests: usize,
 }
+
+/// An attack, and who is attacked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Siege {
+    /// The registrar.
+    pub registrar: Defence,
+    /// What is done to it.
+    pub attack: Attack,
+    /// Time from one to the next; infinite: never.
+    pub every: f64,
+}
+
+/// What an attacker does. It is a user like any other: where users have certificates, so has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Attack {
+    /// It resolves the pool, and says that whom it is named cannot be reached.
+    Reports {
+        /// Over so many connections in turn.
+        connections: usize,
+    },
+    /// It resolves the pool.
+    Resolutions,
+    /// It registers idle elements at addresses where nobody answers users.
+    Fakes {
+        /// Whether it answers when its registrar asks whether they live.
+        answered: bool,
+    },
+}
+
+/// The registrar that is attacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Defence {
+    /// The machine that ships, as it is configured by default but for this.
+    Shipped {
+        /// Whether its scope is a secured one.
+        secured: bool,
+        /// Elements that one address, or identity, may have; `None` is the default.
+        elements_per_owner: Option<u32>,
+    },
+    /// RFC 5352 to the letter, with its timers: whatever is registered is accepted, and more than
+    /// [`MAX_BAD_PE_REPORT`] reports remove an element (§3.5).
+    Literal,
+}
+
+/// Reports of an element after which one more removes it: RFC 5352 §3.5 has no value for it, 3 is
+/// what the published simulations have.
+pub const MAX_BAD_PE_REPORT: u32 = 3;
 
 /// How the sizes of requests are distributed, all with the same mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,6 +207,19 @@ pub struct Figures {
     pub response: f64,
     /// Time that one request of a hundred takes longer than, to 5 %.
     pub slowest: f64,
+    /// What has come of an attack.
+    pub harm: Harm,
+}
+
+/// What has come of an attack, from the start on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Harm {
+    /// How often something was done.
+    pub attacks: u64,
+    /// Elements that answer nobody, and were registered.
+    pub accepted: u64,
+    /// Servers that were removed though they lived.
+    pub removed: u64,
 }
 
 /// Why a scenario cannot be run.
@@ -195,6 +261,7 @@ impl Scenario {
             retry: 0.2,
             warm_up: 15.0 * 60.0,
             measured: 120.0 * 60.0,
+            siege: None,
         };
         scenario.ask_for(0.8);
         scenario
@@ -246,6 +313,17 @@ impl Scenario {
         }
         if !(0.0..=1.0).contains(&self.idle_load) {
             return invalid("idle_load", "a load is from 0 to 1");
+        }
+        if let Some(siege) = self.siege {
+            if siege.every.is_nan() || siege.every <= 0.0 {
+                return invalid("siege", "the time from one attack to the next must be above zero");
+            }
+            if matches!(self.chooser, Chooser::Proxies(_)) {
+                return invalid("siege", "what is attacked is a registrar");
+            }
+            if siege.attack == (Attack::Reports { connections: 0 }) {
+                return invalid("siege", "over 0 connections nothing is said");
+            }
         }
         match self.chooser {
             Chooser::Own(own) if PolicyTable::builtin().with(own.0).is_err() => {
