@@ -22,7 +22,9 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
-pub use crate::proto::registrar::{Counters, Event, RegistrarConfig, RemovalReason};
+pub use crate::proto::registrar::{
+    Counters, Event, Ignored, MessageKind, RegistrarConfig, RemovalReason,
+};
 
 /// What a [`Registrar`] is told at its start.
 #[derive(Clone, Debug)]
@@ -319,6 +321,9 @@ impl Hosted for Host {
                 warn!(?interval, "too many elements to ask them as often as configured");
             }
             Event::Resumed { late } => warn!(?late, "this registrar was suspended"),
+            Event::Ignored { assoc, reason: Ignored::Flood(kind) } => {
+                info!(%assoc, %kind, "disconnected for a flood");
+            }
             Event::Ignored { assoc, reason } => debug!(%assoc, ?reason, "ignored"),
             Event::InService { alone } => info!(alone, "in service"),
             Event::PeerFound { server } => info!(%server, "another registrar is there"),

@@ -305,7 +305,18 @@ fn machine(section: &mut Section<'_>, machine: &mut RegistrarConfig, preset: Opt
         section.set("max_items", &mut limits.max_items, config::count);
         section.set("peers", &mut limits.peers, config::count);
         section.set("elements_per_owner", &mut limits.elements_per_owner, config::count);
-        section.set("reports_per_second", &mut limits.reports_per_second, config::count);
+        for (key, rate) in [
+            ("registrations_per_second", &mut limits.registrations_per_second),
+            ("registrations_per_second_of_owner", &mut limits.registrations_per_second_of_owner),
+            ("resolutions_per_second", &mut limits.resolutions_per_second),
+            ("resolutions_per_second_of_owner", &mut limits.resolutions_per_second_of_owner),
+            ("reports_per_second", &mut limits.reports_per_second),
+            ("reports_per_second_of_owner", &mut limits.reports_per_second_of_owner),
+            ("others_per_second", &mut limits.others_per_second),
+            ("others_per_second_of_owner", &mut limits.others_per_second_of_owner),
+        ] {
+            section.set(key, rate, config::count);
+        }
         section.set("watches_per_association", &mut limits.watches_per_association, config::count);
         section.set("watches", &mut limits.watches, config::count);
         section.set("updates_per_second", &mut limits.updates_per_second, config::count);

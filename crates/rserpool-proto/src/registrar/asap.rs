@@ -210,7 +210,7 @@ impl Registrar {
         self.emit(Event::RegistrationRefused { handle, id, cause });
     }
 
-    fn respond_to_registration(
+    pub(super) fn respond_to_registration(
         &mut self,
         assoc: AssociationId,
         handle: PoolHandle,
@@ -298,7 +298,7 @@ impl Registrar {
         self.ignore(assoc, Ignored::NotPermitted);
     }
 
-    fn respond_to_deregistration(
+    pub(super) fn respond_to_deregistration(
         &mut self,
         assoc: AssociationId,
         handle: PoolHandle,
@@ -414,7 +414,7 @@ impl Registrar {
         self.transmit(assoc, PPID_ASAP, encoded.map(|()| bytes));
     }
 
-    fn refuse_resolution(
+    pub(super) fn refuse_resolution(
         &mut self,
         assoc: AssociationId,
         handle: &PoolHandle,
@@ -448,13 +448,9 @@ impl Registrar {
         handle: &PoolHandle,
         id: PeId,
     ) {
-        let limit = self.config.limits.reports_per_second;
-        let Some(association) = self.associations.get_mut(&assoc) else {
+        let Some(association) = self.associations.get(&assoc) else {
             return;
         };
-        if !association.count_report(now, limit) {
-            return self.ignore(assoc, Ignored::TooManyReports);
-        }
         let action = Action::Report { handle, id };
         if !self.config.authority.permits(&association.identity, &action) {
             return self.ignore(assoc, Ignored::NotPermitted);

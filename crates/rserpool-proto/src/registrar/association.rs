@@ -1,5 +1,6 @@
 //! Associations: who is connected, what it owns, when it goes.
 
+use super::rates::Spent;
 use super::watch::Watching;
 use super::{Event, Ignored, Registrar, RemovalReason, Timer};
 use crate::handlespace::{Change, Slot};
@@ -37,8 +38,8 @@ pub(super) struct Association {
     /// Time that an answer to a keep-alive is waited for at least: doubled when one was missed, so
     /// that an element behind a slow link is given the time to answer once it has come back.
     pub(super) patience: Duration,
-    reports_since: Instant,
-    reports: u32,
+    /// How often it has asked; `None` until it does.
+    pub(super) spent: Option<Box<Spent>>,
 }
 
 impl Association {
@@ -65,19 +66,8 @@ impl Association {
             last_heard: now,
             table_cursor: None,
             patience: Duration::ZERO,
-            reports_since: now,
-            reports: 0,
+            spent: None,
         }
-    }
-
-    /// Counts a report; false if it is one too many in this second.
-    pub(super) fn count_report(&mut self, now: Instant, per_second: u32) -> bool {
-        if now.saturating_since(self.reports_since) >= Duration::from_secs(1) {
-            self.reports_since = now;
-            self.reports = 0;
-        }
-        self.reports = self.reports.saturating_add(1);
-        self.reports <= per_second
     }
 }
 
@@ -123,6 +113,7 @@ impl Registrar {
             return;
         };
         self.end_watches(assoc, &mut association);
+        self.rates.leave(now, &mut association);
         for slot in association.elements {
             if planted!("lost-association-keeps-elements") {
                 continue;

@@ -70,9 +70,29 @@ pub struct Limits {
     /// Elements in one answer when the user does not say how many. Defaults to 128 (RFC 5354 sets
     /// no limit, the length of a message does; rsplib's bound is the same).
     pub max_items: u32,
+    /// Registrations and deregistrations taken from one association per second, and as many at
+    /// once; more are refused, then not heard, then the association is closed. Defaults to 10 000: all
+    /// elements that one owner may have at once.
+    pub registrations_per_second: u32,
+    /// The same of all associations of one identity, in an open scope of one address. Each
+    /// association always has a few a second, whatever the others do. Defaults to 40 000: of 10 000
+    /// elements that tell their load four times a second.
+    pub registrations_per_second_of_owner: u32,
+    /// Resolutions taken from one association per second. Defaults to 50 000: a busy proxy's that
+    /// asks for each connection, and a tenth of what one core can answer.
+    pub resolutions_per_second: u32,
+    /// The same of all of one identity or address. Defaults to 100 000.
+    pub resolutions_per_second_of_owner: u32,
     /// Reports of unreachable elements taken from one association per second; more are ignored.
     /// Defaults to 10: a user reports once per failure.
     pub reports_per_second: u32,
+    /// The same of all of one identity or address. Defaults to 100.
+    pub reports_per_second_of_owner: u32,
+    /// Other messages from one association per second, answers to keep-alives above all; more are not
+    /// heard. Defaults to 20 000: twice the keep-alives that are sent to all.
+    pub others_per_second: u32,
+    /// The same of all of one identity or address. Defaults to 40 000.
+    pub others_per_second_of_owner: u32,
     /// Elements registered here by one identity, or in an open scope from one address; one more is
     /// refused: lack of resources (RFC 5355 §2.1). Defaults to 10 000, what one host may well serve.
     pub elements_per_owner: u32,
@@ -90,13 +110,39 @@ pub struct Limits {
     pub handlespace: HandlespaceConfig,
 }
 
+impl Limits {
+    /// The same, but for how often anybody may ask: for measurements that want to know how much a
+    /// registrar can do.
+    #[must_use]
+    pub fn without_rates(self) -> Self {
+        Self {
+            registrations_per_second: u32::MAX,
+            registrations_per_second_of_owner: u32::MAX,
+            resolutions_per_second: u32::MAX,
+            resolutions_per_second_of_owner: u32::MAX,
+            reports_per_second: u32::MAX,
+            reports_per_second_of_owner: u32::MAX,
+            others_per_second: u32::MAX,
+            others_per_second_of_owner: u32::MAX,
+            ..self
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             associations: 20_000,
             idle_timeout: Duration::from_secs(120),
             max_items: 128,
+            registrations_per_second: 10_000,
+            registrations_per_second_of_owner: 40_000,
+            resolutions_per_second: 50_000,
+            resolutions_per_second_of_owner: 100_000,
             reports_per_second: 10,
+            reports_per_second_of_owner: 100,
+            others_per_second: 20_000,
+            others_per_second_of_owner: 40_000,
             elements_per_owner: 10_000,
             watches_per_association: 16,
             watches: 100_000,

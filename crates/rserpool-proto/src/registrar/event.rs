@@ -1,5 +1,6 @@
 //! What a registrar tells its owner; drivers log it and count it.
 
+use super::rates::MessageKind;
 use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
 use crate::time::Duration;
 use crate::wire::DecodeError;
@@ -158,8 +159,12 @@ pub enum Ignored {
     UnaskedAck,
     /// A report about an element that is not known here.
     UnknownElement,
-    /// More reports than [`Limits::reports_per_second`](super::Limits::reports_per_second).
-    TooManyReports,
+    /// More of a kind than the [`Limits`](super::Limits) let one association, or all of one
+    /// identity or address, have in a second: some are answered, others not. Told once a second of an
+    /// association, and counted in [`Counters::over_rate`](super::Counters::over_rate).
+    TooMany(MessageKind),
+    /// So many more, and for so long, that the association was closed.
+    Flood(MessageKind),
     /// A user wants to watch more than [`Limits::watches_per_association`](super::Limits) or
     /// [`Limits::watches`](super::Limits): it was answered, and will not be told of changes.
     TooManyWatches,
@@ -207,7 +212,8 @@ impl core::fmt::Display for Ignored {
             Self::Unexpected => f.write_str("not a message for a registrar"),
             Self::UnaskedAck => f.write_str("an answer to a keep-alive that was not asked of it"),
             Self::UnknownElement => f.write_str("a report about an element that is not known"),
-            Self::TooManyReports => f.write_str("too many reports"),
+            Self::TooMany(kind) => write!(f, "too many {kind}"),
+            Self::Flood(kind) => write!(f, "a flood of {kind}: closed"),
             Self::TooManyWatches => f.write_str("too many watches"),
             Self::AnswerTooLong => f.write_str("the answer would not fit into a message"),
             Self::NotPermitted => f.write_str("not permitted"),

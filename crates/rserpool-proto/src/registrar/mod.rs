@@ -34,6 +34,7 @@ mod mentor;
 mod peer_tests;
 mod peers;
 mod quota;
+mod rates;
 mod rehome;
 #[cfg(test)]
 mod rival_tests;
@@ -50,6 +51,7 @@ pub use crate::wire::pool_element::LifeUnit;
 pub use authority::{Action, Authority, ElementGrant, Grants, Pattern, Readers};
 pub use config::{AddressRule, Compat, Limits, RegistrarConfig, TakeoverWinner};
 pub use event::{Event, Ignored, RemovalReason};
+pub use rates::MessageKind;
 
 use crate::handlespace::{Handlespace, Slot};
 use crate::id::{AssociationId, ServerId};
@@ -71,6 +73,7 @@ use peers::{Contact, ContactId, Peer};
 use quota::Quotas;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
+use rates::{Rates, Verdict};
 use rehome::Call;
 use silence::Silence;
 use supervision::Supervision;
@@ -89,6 +92,7 @@ pub struct Registrar {
     /// The elements whose home this registrar is.
     supervised: BTreeMap<Slot, Supervision>,
     quotas: Quotas,
+    rates: Rates,
     timers: TimerQueue<Timer>,
     /// Buffer of selections, reused from answer to answer.
     selected: Vec<Slot>,
@@ -180,6 +184,8 @@ pub struct Counters {
     pub audits: u64,
     /// Inputs ignored or refused without a change.
     pub ignored: u64,
+    /// Messages over a rate, whether they were answered or not.
+    pub over_rate: u64,
 }
 
 impl Registrar {
@@ -198,6 +204,7 @@ impl Registrar {
             watches: Watches::default(),
             supervised: BTreeMap::new(),
             quotas: Quotas::default(),
+            rates: Rates::default(),
             timers: TimerQueue::new(),
             selected: Vec::new(),
             outputs: VecDeque::new(),
@@ -265,6 +272,7 @@ impl Registrar {
             + self.calls.len()
             + self.admission.len()
             + self.watches.len()
+            + self.rates.len()
     }
 
     /// How many watches there are: pools whose changes an association is told.
@@ -282,6 +290,12 @@ impl Registrar {
             return;
         };
         association.last_heard = now;
+        if let Some(kind) = MessageKind::of(association, bytes) {
+            let verdict = self.rates.weigh(now, association, kind, &self.config.limits);
+            if verdict != Verdict::Serve {
+                return self.on_too_many(now, assoc, kind, verdict, bytes);
+            }
+        }
         match (association.channel, ppid) {
             (Channel::Asap, PPID_ASAP) => match wire::asap::Message::decode(bytes) {
                 Ok(decoded) => {
@@ -320,6 +334,7 @@ impl Registrar {
     }
 
     fn on_timeout(&mut self, now: Instant) {
+        self.rates.forget_idle(now);
         while let Some(slot) = self.handlespace.next_expired(now) {
             if self.is_vouched_for(slot) {
                 let timers = &self.config.timers;

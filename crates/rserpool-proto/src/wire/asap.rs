@@ -12,6 +12,8 @@ mod resolution_response;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "registrar")]
+pub(crate) use codec::{DEREGISTRATION, ENDPOINT_UNREACHABLE, HANDLE_RESOLUTION, REGISTRATION};
 pub use resolution_response::ResolutionResponseBuilder;
 
 use super::capability::{Capabilities, Stamp};

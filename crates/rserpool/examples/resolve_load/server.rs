@@ -12,11 +12,12 @@ use std::thread;
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// A registrar with nothing configured but its address.
+/// A registrar with nothing configured but its address, and no rates: one asks all that it can answer.
 pub(super) fn registrar() -> Outcome {
     runtime()?.block_on(async {
-        let config =
+        let mut config =
             Config { asap: vec![Locator::tcp(ANY)], enrp: Vec::new(), ..Config::default() };
+        config.machine.limits = config.machine.limits.without_rates();
         let registrar = Registrar::start(config).await?;
         for address in registrar.asap_addrs() {
             up(*address);

@@ -4,6 +4,7 @@ use super::Outcome;
 use rserpool::Registrar;
 use rserpool::metrics::Metrics;
 use rserpool::proto::machine::Locator;
+use rserpool::proto::registrar::Limits;
 use rserpool::proto::timers::RegistrarTimers;
 use rserpool::registrar::{Config, Event};
 use std::net::SocketAddr;
@@ -36,8 +37,9 @@ impl Host {
     pub(crate) fn start(peers: &[&Host], timers: RegistrarTimers) -> Outcome<Self> {
         let any: Locator = "tcp://127.0.0.1:0".parse()?;
         let mut config = Config { asap: vec![any.clone()], enrp: vec![any], ..Config::default() };
-        // All come from one address.
-        config.machine.limits.elements_per_owner = u32::MAX;
+        // All come from one address, and on few connections.
+        let limits = config.machine.limits.without_rates();
+        config.machine.limits = Limits { elements_per_owner: u32::MAX, ..limits };
         config.machine.peers = peers.iter().map(|peer| Locator::tcp(peer.enrp)).collect();
         config.machine.timers = timers;
         let (up, is_up) = mpsc::channel();

@@ -2,11 +2,12 @@
 
 mod answers;
 mod keep_alive;
+mod rates;
 mod registration;
 mod secured;
 mod watches;
 
-use super::{AddressRule, Event, Ignored, Registrar, RegistrarConfig, RemovalReason};
+use super::{AddressRule, Event, Ignored, MessageKind, Registrar, RegistrarConfig, RemovalReason};
 use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
 use crate::machine::{Channel, CloseReason, Identity, Input, Locator, Machine, Output};
 use crate::time::{Duration, Instant};
