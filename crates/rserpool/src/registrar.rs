@@ -321,6 +321,13 @@ impl Hosted for Host {
                 warn!(?interval, "too many elements to ask them as often as configured");
             }
             Event::Resumed { late } => warn!(?late, "this registrar was suspended"),
+            Event::Trespass { from, identity, handle, id, untold, .. } => {
+                let who = identity.names().first().map_or("nobody", |name| &name.text);
+                warn!(
+                    %handle, pe = %id, %from, who, untold,
+                    "somebody wanted what belongs to somebody else, and did not get it"
+                );
+            }
             Event::Ignored { assoc, reason: Ignored::Flood(kind) } => {
                 info!(%assoc, %kind, "disconnected for a flood");
             }

@@ -111,6 +111,7 @@ impl Registrar {
             Claimant::Free => self.register(now, assoc, handle, element),
             Claimant::Asks => self.claim(now, Claim::Registration { assoc, handle, element }),
             Claimant::Foreign => {
+                self.on_trespass(now, assoc, &handle, element.id);
                 let cause = ErrorCause::NonUniquePeId;
                 self.refuse_registration(assoc, handle, element.id, cause);
             }
@@ -245,7 +246,10 @@ impl Registrar {
             Claimant::Asks => {
                 self.claim(now, Claim::Deregistration { assoc, handle, id, stamp });
             }
-            Claimant::Foreign => self.refuse_deregistration(assoc, handle, id),
+            Claimant::Foreign => {
+                self.on_trespass(now, assoc, &handle, id);
+                self.refuse_deregistration(assoc, handle, id);
+            }
         }
     }
 

@@ -67,7 +67,7 @@ impl Registrar {
                         self.on_handover(now, assoc, sender, &handle, *element, suspected);
                     }
                     UpdateAction::Add => self.on_add(now, assoc, sender, &handle, *element),
-                    UpdateAction::Delete => self.on_delete(now, sender, &handle, &element),
+                    UpdateAction::Delete => self.on_delete(now, assoc, sender, &handle, &element),
                 }
             }
             Body::ListRequest => self.on_list_request(assoc, sender),
@@ -327,6 +327,9 @@ impl Registrar {
             return false;
         };
         if !self.is_of_its_owner(handle, &element) {
+            if element.extensions.owner.is_some() {
+                self.on_trespass(now, assoc, handle, element.id);
+            }
             self.ignore(assoc, Ignored::ForeignElement);
             return false;
         }
@@ -435,13 +438,16 @@ impl Registrar {
     fn on_delete(
         &mut self,
         now: Instant,
+        assoc: AssociationId,
         sender: ServerId,
         handle: &PoolHandle,
         element: &PoolElement,
     ) {
-        let is_secured = self.config.authority.is_secured();
-        if is_secured && (element.home != sender || !self.is_of_its_owner(handle, element)) {
+        if self.config.authority.is_secured() && element.home != sender {
             return;
+        }
+        if !self.is_of_its_owner(handle, element) {
+            return self.on_trespass(now, assoc, handle, element.id);
         }
         let stamp = element.extensions.stamp;
         if let Some(stamp) = stamp

@@ -2,6 +2,7 @@
 
 use super::rates::MessageKind;
 use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
+use crate::machine::{Identity, Locator};
 use crate::time::Duration;
 use crate::wire::DecodeError;
 use crate::wire::operation_error::ErrorCause;
@@ -75,6 +76,23 @@ pub enum Event {
     Resumed {
         /// How late it woke.
         late: Duration,
+    },
+    /// In a secured scope somebody wanted to register or end an element that belongs to somebody
+    /// else, or a registrar to replace one; it was refused, and nothing has changed. Some are told, up to
+    /// 10 a second; all are counted in [`Counters::trespasses`](super::Counters::trespasses).
+    Trespass {
+        /// Where it was tried.
+        assoc: AssociationId,
+        /// From there.
+        from: Locator,
+        /// By whoever has proved to be this.
+        identity: Identity,
+        /// The pool of the element.
+        handle: PoolHandle,
+        /// Its identifier.
+        id: PeId,
+        /// How many were not told since the last one that was.
+        untold: u64,
     },
     /// Something from outside was ignored or refused without an answer; nothing has changed.
     Ignored {

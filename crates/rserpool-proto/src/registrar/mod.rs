@@ -45,6 +45,7 @@ mod supervision;
 mod takeover;
 #[cfg(test)]
 mod tests;
+mod trespass;
 mod watch;
 
 pub use crate::wire::pool_element::LifeUnit;
@@ -78,6 +79,7 @@ use rehome::Call;
 use silence::Silence;
 use supervision::Supervision;
 use takeover::Takeover;
+use trespass::Trespasses;
 use watch::Watches;
 
 /// A registrar (ENRP server) as a machine.
@@ -93,6 +95,7 @@ pub struct Registrar {
     supervised: BTreeMap<Slot, Supervision>,
     quotas: Quotas,
     rates: Rates,
+    trespasses: Trespasses,
     timers: TimerQueue<Timer>,
     /// Buffer of selections, reused from answer to answer.
     selected: Vec<Slot>,
@@ -186,6 +189,8 @@ pub struct Counters {
     pub ignored: u64,
     /// Messages over a rate, whether they were answered or not.
     pub over_rate: u64,
+    /// Attempts to take what belongs to somebody else.
+    pub trespasses: u64,
 }
 
 impl Registrar {
@@ -205,6 +210,7 @@ impl Registrar {
             supervised: BTreeMap::new(),
             quotas: Quotas::default(),
             rates: Rates::default(),
+            trespasses: Trespasses::default(),
             timers: TimerQueue::new(),
             selected: Vec::new(),
             outputs: VecDeque::new(),

@@ -335,6 +335,36 @@ fn nobody_registers_more_elements_than_one_may_have() {
     assert_eq!(secured.register(second, element(3)), [], "another identity has its own two");
 }
 
+#[test]
+fn an_attempt_to_take_what_is_anothers_is_told_and_many_are_told_few_times() {
+    // RFC 5355 §2.3, §2.17.
+    let told = |scene: &Scene| {
+        let trespasses = scene.events.iter().filter_map(|event| match event {
+            Event::Trespass { assoc, identity, id, untold, .. } => {
+                Some((*assoc, identity.clone(), *id, *untold))
+            }
+            _ => None,
+        });
+        trespasses.collect::<Vec<_>>()
+    };
+    let mut scene = scene();
+    let owner = scene.asap_as(of_echo(1));
+    scene.register(owner, element(1));
+    scene.register(owner, element(1));
+    let other = scene.asap_as(of_echo(2));
+    assert_eq!(told(&scene), []);
+    assert_eq!(scene.register(other, element(1)), [ErrorCause::NonUniquePeId]);
+    assert_eq!(told(&scene), [(other, of_echo(2), PeId(1), 0)]);
+    for _ in 0..100 {
+        scene.send(other, deregistration(1));
+    }
+    assert_eq!((told(&scene).len(), scene.registrar.counters().trespasses), (10, 101));
+    scene.wait(Duration::from_millis(100));
+    scene.send(other, deregistration(1));
+    assert_eq!(told(&scene).last(), Some(&(other, of_echo(2), PeId(1), 91)));
+    assert_eq!(scene.ids(), [1]);
+}
+
 #[derive(Clone, Debug)]
 enum Deed {
     Register { port: u16 },
