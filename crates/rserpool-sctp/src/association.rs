@@ -168,7 +168,7 @@ impl Association {
         messages: &[Outgoing<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check_ids(messages)?;
-        self.socket.poll_send_many(context, messages)
+        self.socket.poll_send_when_ready(context, messages)
     }
 
     /// Closes gracefully and waits for the end: what was sent is delivered first, what arrives meanwhile

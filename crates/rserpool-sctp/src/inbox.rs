@@ -79,6 +79,9 @@ impl Inbox {
             });
             partial.length = partial.length.saturating_add(arrival.data.len());
             if partial.length <= self.max_message_size {
+                if last {
+                    partial.message.data.reserve_exact(arrival.data.len());
+                }
                 partial.message.data.extend_from_slice(arrival.data);
             } else {
                 partial.message.data = Vec::new();

@@ -296,10 +296,26 @@ impl Socket {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             result => return Poll::Ready(result),
         }
+        self.poll_send_when_ready(context, messages)
+    }
+
+    /// For a socket of one association, which need not be asked before it is writable.
+    pub(crate) fn poll_send_when_ready(
+        &self,
+        context: &mut Context<'_>,
+        messages: &[Outgoing<'_>],
+    ) -> Poll<io::Result<usize>> {
         loop {
             let mut ready = ready!(self.fd.poll_write_ready(context))?;
             match ready.try_io(|_| self.try_send_many(messages)) {
-                Ok(result) => return Poll::Ready(result),
+                Ok(Ok(sent)) => {
+                    // What becomes free meanwhile is noticed all the same, and costs no call in vain.
+                    if sent < messages.len() {
+                        ready.clear_ready();
+                    }
+                    return Poll::Ready(Ok(sent));
+                }
+                Ok(error) => return Poll::Ready(error),
                 Err(_would_block) => {}
             }
         }

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Messages are taken from the machine while less than this waits for the socket: enough for one
 /// large write, and little enough that most of what is unsent stays with the machine.
-pub(super) const ROOM: usize = 64 * 1024;
+pub(super) const ROOM: usize = 32 * 1024;
 /// A connection that is closed has as long to take what was sent.
 const LINGER: Duration = Duration::from_secs(1);
 

@@ -57,7 +57,7 @@ pub use crate::proto::session::{BusinessCard, ElementHandle, Limits, Payload, Se
 
 /// Messages under way to the session's task; those behind them wait with their senders. Few, so that
 /// the memory of long ones is used again while it is in the caches.
-const COMMANDS: usize = 16;
+const COMMANDS: usize = 8;
 /// Events under way to the owner; if they are not taken nothing more is read from the element.
 const EVENTS: usize = 256;
 /// A session that is dropped has as long to send what waits.

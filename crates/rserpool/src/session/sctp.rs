@@ -18,12 +18,18 @@ pub(super) struct Connection {
     /// Messages for the kernel; `None` if one never comes back.
     output: VecDeque<(Payload, Option<Delivery>)>,
     queued: usize,
+    /// Bytes received since the kernel was asked without having said that it has some; at first as if many.
+    since_look: usize,
 }
 
 /// Messages sent or received before others have their turn.
 const TURN: usize = 64;
 /// Bytes received before they have.
 const PORTION: usize = 32 * 1024;
+/// Bytes after whose receipt the kernel is asked for more before anything is sent. What is sent while
+/// the window is closed tells the other side so, whose kernel then tries it with a message that is
+/// thrown away, and comes again only after a timeout.
+const LOOK: usize = 32 * 1024;
 /// Messages given to the kernel at a time.
 const BATCH: usize = 16;
 
@@ -47,7 +53,7 @@ impl Connection {
         // while the buffer counts what they take in the kernel, too. Where small ones fill it first the
         // kernel throws away what was sent within the window, and it comes again after a timeout.
         let _ = SockRef::from(&association).set_recv_buffer_size(RECEIVE_BUFFER);
-        Self { association, output: VecDeque::new(), queued: 0 }
+        Self { association, output: VecDeque::new(), queued: 0, since_look: LOOK + 1 }
     }
 
     pub(super) fn ends(&self) -> (Locator, Locator) {
@@ -80,21 +86,28 @@ impl Connection {
         reading: bool,
         mut on_message: impl FnMut(u32, Cow<'_, [u8]>),
     ) -> Poll<Result<(), CloseReason>> {
-        let before = self.queued;
-        if self.poll_send(context).is_err() {
-            return Poll::Ready(Err(CloseReason::Lost));
-        }
-        let mut progress = self.queued < before;
+        let mut progress = false;
         let mut bytes = 0;
         for _ in 0..TURN {
             if !reading || bytes > PORTION {
                 break;
             }
-            let Poll::Ready(event) = self.association.poll_recv(context) else { break };
+            let event = match self.association.poll_recv(context) {
+                Poll::Ready(event) => event,
+                Poll::Pending if self.since_look > LOOK && !self.output.is_empty() => {
+                    self.since_look = 0;
+                    match self.association.try_recv() {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                        event => event,
+                    }
+                }
+                Poll::Pending => break,
+            };
             progress = true;
             match event {
                 Ok(kernel::Event::Message(message)) => {
                     bytes += message.data.len();
+                    self.since_look += message.data.len();
                     on_message(message.ppid, message.data.into());
                 }
                 // All that it has sent has come.
@@ -111,7 +124,11 @@ impl Connection {
                 Err(_) => return Poll::Ready(Err(CloseReason::Lost)),
             }
         }
-        if progress { Poll::Ready(Ok(())) } else { Poll::Pending }
+        let before = self.queued;
+        if self.poll_send(context).is_err() {
+            return Poll::Ready(Err(CloseReason::Lost));
+        }
+        if progress || self.queued < before { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     fn poll_send(&mut self, context: &mut Context<'_>) -> io::Result<()> {
