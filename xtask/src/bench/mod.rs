@@ -4,6 +4,7 @@
 //! The workloads themselves are programs of the crates they measure, so that nothing is measured
 //! that is not what users get. Figures are compared on the machine they were taken on only.
 
+mod attacks;
 mod expression;
 mod handlespace;
 mod join;
@@ -36,6 +37,8 @@ pub(crate) struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum What {
+    /// What a pool loses to a user that means harm, and to elements that were made up.
+    Attacks(attacks::Arguments),
     /// A policy by an expression, beside one that is built in.
     Expression,
     /// Handlespace and policies in memory, beside the reference implementation's figures.
@@ -65,6 +68,7 @@ enum What {
 /// Runs the benchmark; `Ok(true)` if it reached what is asked of it.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     match &arguments.what {
+        What::Attacks(arguments) => attacks::run(arguments),
         What::Expression => expression::run(),
         What::Handlespace(arguments) => handlespace::run(arguments),
         What::Join(arguments) => join::run(arguments),
