@@ -4,7 +4,7 @@ use super::discover::MAX_STRANGERS;
 use super::peer_tests::{World, millis};
 use super::{Event, Registrar, RegistrarConfig};
 use crate::id::{AssociationId, ServerId};
-use crate::machine::{AttemptId, Channel, Identity, Input, Locator, Machine, Output};
+use crate::machine::{AttemptId, Channel, CloseReason, Identity, Input, Locator, Machine, Output};
 use crate::time::{Duration, Instant};
 use crate::wire::PPID_ENRP;
 use crate::wire::enrp::{Body, Message};
@@ -160,6 +160,49 @@ fn a_registrar_that_accepts_and_says_nothing_is_dialled_again() {
     scene.message(&attempt, &presence(2, "10.0.0.2:9901"));
     scene.pass(millis(500));
     assert_eq!(scene.closed, 8, "one that has spoken is not hung up on");
+}
+
+#[test]
+fn a_registrar_that_was_heard_and_cannot_be_reached_is_dialled_once() {
+    let mut scene = Scene::new(Some("10.0.0.1:9901"));
+    scene.hear(2, "10.0.0.2:9901");
+    let (attempt, _) = scene.dialled[0];
+    scene.input(Input::ConnectFailed { attempt, reason: CloseReason::Refused });
+    scene.pass(Duration::from_secs(30));
+    assert_eq!(scene.dialled.len(), 1);
+    scene.hear(2, "10.0.0.2:9901");
+    assert_eq!(scene.dialled.len(), 2, "heard again");
+}
+
+#[test]
+fn a_registrar_is_not_in_service_by_a_table_it_has_not_asked_for() {
+    let mut scene = Scene::with_peer("tcp://10.0.0.2:9901");
+    let mentor = scene.dialled[0].clone();
+    scene.connected(&mentor);
+    scene.message(&mentor, &presence(2, "10.0.0.2:9901"));
+    let table = Body::HandleTableResponse { more: false, rejected: false, entries: [].into() };
+    let mut bytes = Vec::new();
+    Message::new(ServerId(2), ServerId(1), table).encode(&mut bytes).unwrap();
+    scene.message(&mentor, &bytes);
+    assert!(!scene.registrar.is_serving(), "the list is asked for first");
+}
+
+#[test]
+fn a_registrar_is_announced_an_eighth_sooner_or_later_than_t6() {
+    let mut scene = Scene::new(Some("10.0.0.1:9901"));
+    scene.pass(Duration::from_secs(2));
+    let mut pauses = Vec::new();
+    for _ in 0..50 {
+        let (since, told) = (scene.now, scene.told);
+        while scene.told == told {
+            scene.pass(millis(1));
+        }
+        pauses.push(scene.now.saturating_since(since).as_millis());
+    }
+    let pauses = &pauses[1..];
+    assert!(pauses.iter().all(|pause| (870..=1130).contains(pause)), "{pauses:?}");
+    assert!(pauses.iter().any(|pause| *pause < 950), "{pauses:?}");
+    assert!(pauses.iter().any(|pause| *pause > 1050), "{pauses:?}");
 }
 
 /// A registrar alone, with others made up.

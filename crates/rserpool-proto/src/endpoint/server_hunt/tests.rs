@@ -342,6 +342,22 @@ fn made_up_announcements_neither_grow_the_list_nor_keep_a_real_one_out() {
 }
 
 #[test]
+fn a_home_that_worked_stays_preferred_when_announcements_replace_others() {
+    for seed in 0..10 {
+        let mut bench = start(&[1, 2, 3, 4, 5, 6, 7, 8], seed);
+        let port = bench.dialled()[0];
+        let home = bench.connect(port);
+        bench.confirm(home);
+        (100..116).for_each(|port| bench.announce(port));
+        bench.pass_ms(T7 + 1);
+        bench.suspect();
+        bench.announce(200);
+        bench.end_round();
+        assert!(bench.dialled().contains(&port), "{seed}: {:?}", bench.dialled());
+    }
+}
+
+#[test]
 fn where_all_that_is_configured_is_silent_one_attempt_is_for_what_was_announced() {
     let mut bench = start(&[1, 2, 3, 4], 1);
     bench.announce(9);
