@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -118,6 +118,56 @@ async fn one_association_too_many_is_closed_at_once() {
     assert_eq!(read_to_end(&mut second).await, 0);
     exchange(&mut first, &message(8)).await;
     assert_eq!(server.metrics.associations_turned_away_total.get(), 1);
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_associations_and_leaves_room_for_others() {
+    let limits = Limits { associations_per_address: 2, ..Limits::default() };
+    let server = echo(Channel::Asap, limits);
+    let mut ours = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        exchange(&mut stream, &message(8)).await;
+        ours.push(stream);
+    }
+    let mut third = TcpStream::connect(server.address).await.unwrap();
+    assert_eq!(read_to_end(&mut third).await, 0);
+    assert_eq!(server.metrics.associations_turned_away_total.get(), 1);
+    let elsewhere = TcpSocket::new_v4().unwrap();
+    elsewhere.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = elsewhere.connect(server.address).await.unwrap();
+    exchange(&mut other, &message(8)).await;
+    // One that ends makes room.
+    let mut first = ours.remove(0);
+    first.shutdown().await.unwrap();
+    assert_eq!(read_to_end(&mut first).await, 0);
+    exchange(&mut TcpStream::connect(server.address).await.unwrap(), &message(8)).await;
+}
+
+#[tokio::test]
+async fn clients_leave_some_associations_for_registrars() {
+    let (commands, inbox) = mpsc::channel::<()>(1);
+    let limits = Limits { associations: 16, ..Limits::default() };
+    let metrics = Arc::<Metrics>::default();
+    let mut driver = Driver::new(Echo::default(), inbox, limits, metrics.clone());
+    let at = [Channel::Asap, Channel::Enrp].map(|channel| {
+        let socket = driver::listen(any()).unwrap();
+        let address = socket.local_addr().unwrap();
+        driver.add_listener(channel, socket);
+        address
+    });
+    let task = tokio::spawn(driver.run());
+    let mut clients = Vec::new();
+    for _ in 0..15 {
+        let mut client = TcpStream::connect(at[0]).await.unwrap();
+        exchange(&mut client, &message(8)).await;
+        clients.push(client);
+    }
+    let mut client = TcpStream::connect(at[0]).await.unwrap();
+    assert_eq!(read_to_end(&mut client).await, 0);
+    exchange(&mut TcpStream::connect(at[1]).await.unwrap(), &message(8)).await;
+    drop(commands);
+    timeout(PATIENCE, task).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ use crate::logging::{self, LogFormat};
 use crate::tls;
 use crate::units;
 use clap::ValueEnum as _;
-use rserpool::driver::Announcements;
+use rserpool::driver::{self, Announcements};
 use rserpool::proto::id::{PoolHandle, ServerId};
 use rserpool::proto::machine::Locator;
 use rserpool::proto::policy::{PolicyTable, Rules};
@@ -118,6 +118,8 @@ pub(crate) struct ScopeConfig {
     pub(crate) grants: Grants,
     /// Where users are served without.
     pub(crate) plain: Vec<Locator>,
+    /// Bounds of its connections; how many there are at a time is the registrar's own.
+    pub(crate) connections: driver::Limits,
     /// The registrar itself.
     pub(crate) machine: RegistrarConfig,
 }
@@ -197,6 +199,7 @@ impl ScopeConfig {
             tls: None,
             grants: Grants::default(),
             plain: section.take_list("plain", config::parsed).unwrap_or_default(),
+            connections: driver::Limits::default(),
             machine: RegistrarConfig::default(),
         };
         if scope.asap.as_ref().is_some_and(Vec::is_empty) {
@@ -211,7 +214,7 @@ impl ScopeConfig {
         {
             announcements.groups = groups;
         }
-        machine(section, &mut scope.machine, preset);
+        machine(section, &mut scope.machine, &mut scope.connections, preset);
         let policies = &scope.machine.limits.handlespace.policies;
         section.section("tls", |section| {
             scope.tls = tls::read(section);
@@ -264,8 +267,13 @@ fn readers(value: &DeValue<'_>) -> Result<Readers, String> {
     }
 }
 
-/// Reads what the registrar itself is told.
-fn machine(section: &mut Section<'_>, machine: &mut RegistrarConfig, preset: Option<Preset>) {
+/// Reads what the registrar itself is told, and the bounds of its connections.
+fn machine(
+    section: &mut Section<'_>,
+    machine: &mut RegistrarConfig,
+    connections: &mut driver::Limits,
+    preset: Option<Preset>,
+) {
     machine.peers = section.take_list("peers", config::parsed).unwrap_or_default();
     machine.id = section.take("id", config::id).map_or(ServerId::NONE, ServerId);
     machine.timers = RegistrarTimers::preset(preset.unwrap_or_default());
@@ -301,6 +309,13 @@ fn machine(section: &mut Section<'_>, machine: &mut RegistrarConfig, preset: Opt
     section.section("limits", |section| {
         let limits = &mut machine.limits;
         section.set("associations", &mut limits.associations, config::count);
+        let per_address = &mut connections.associations_per_address;
+        section.set("associations_per_address", per_address, config::count);
+        section.set("handshakes", &mut connections.handshakes, config::count);
+        let per_address = &mut connections.handshakes_per_address;
+        section.set("handshakes_per_address", per_address, config::count);
+        section.set("output", &mut connections.output, config::count);
+        section.set("user_timeout", &mut connections.user_timeout, config::positive_duration);
         section.set("idle_timeout", &mut limits.idle_timeout, config::positive_duration);
         section.set("max_items", &mut limits.max_items, config::count);
         section.set("peers", &mut limits.peers, config::count);
@@ -439,6 +454,27 @@ mod tests {
         let file = FileConfig::read("", None).unwrap();
         assert_eq!(file.own.machine.timers, RegistrarTimers::default());
         assert!(file.own.asap.is_none() && file.own.enrp.is_none());
+    }
+
+    #[test]
+    fn limits_are_of_the_registrar_and_of_its_connections() {
+        let text = "\
+[limits]
+associations = 100
+associations_per_address = 10
+handshakes = 9
+handshakes_per_address = 8
+output = 4096
+user_timeout = '3s'
+registrations_per_second_of_owner = 7
+";
+        let scope = FileConfig::read(text, None).unwrap().own;
+        let found = scope.connections;
+        assert_eq!((found.associations_per_address, found.output), (10, 4096));
+        assert_eq!((found.handshakes, found.handshakes_per_address), (9, 8));
+        assert_eq!(found.user_timeout, Duration::from_secs(3));
+        let limits = scope.machine.limits;
+        assert_eq!((limits.associations, limits.registrations_per_second_of_owner), (100, 7));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use config::{FileConfig, ScopeConfig};
 use drain::PidFile;
 use futures_util::future::join_all;
 use rserpool::Registrar;
-use rserpool::driver::{BindError, is_sctp_available};
+use rserpool::driver::{self, BindError, is_sctp_available};
 use rserpool::proto::id::ServerId;
 use rserpool::proto::machine::Locator;
 use rserpool::proto::registrar::{Authority, Grants, Readers};
@@ -281,7 +281,8 @@ fn config(scope: ScopeConfig) -> Result<Config, Failure> {
     config.enrp = scope.enrp.unwrap_or(config.enrp);
     config.announcements = scope.announcements;
     config.enrp_groups = scope.enrp_groups.unwrap_or(config.enrp_groups);
-    config.limits.associations = config.machine.limits.associations;
+    let associations = config.machine.limits.associations;
+    config.limits = driver::Limits { associations, ..scope.connections };
     config.plain = scope.plain;
     if let Some(settings) = scope.tls {
         let anonymous = scope.grants.readers == Readers::Everybody;

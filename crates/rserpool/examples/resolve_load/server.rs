@@ -12,12 +12,14 @@ use std::thread;
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// A registrar with nothing configured but its address, and no rates: one asks all that it can answer.
+/// A registrar with nothing configured but its address, and neither rates nor a bound for an address: one
+/// asks all that it can answer, and all are at one.
 pub(super) fn registrar() -> Outcome {
     runtime()?.block_on(async {
         let mut config =
             Config { asap: vec![Locator::tcp(ANY)], enrp: Vec::new(), ..Config::default() };
         config.machine.limits = config.machine.limits.without_rates();
+        config.limits.associations_per_address = config.limits.associations;
         let registrar = Registrar::start(config).await?;
         for address in registrar.asap_addrs() {
             up(*address);

@@ -40,6 +40,7 @@ impl Host {
         // All come from one address, and on few connections.
         let limits = config.machine.limits.without_rates();
         config.machine.limits = Limits { elements_per_owner: u32::MAX, ..limits };
+        config.limits.associations_per_address = config.limits.associations;
         config.machine.peers = peers.iter().map(|peer| Locator::tcp(peer.enrp)).collect();
         config.machine.timers = timers;
         let (up, is_up) = mpsc::channel();

@@ -8,6 +8,7 @@ use crate::proto::machine::{Channel, CloseReason};
 use crate::tls;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -181,6 +182,7 @@ pub(super) type Opening = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send
 
 /// A connection opened by somebody else, while it is being secured.
 pub(super) struct Handshake {
+    pub(super) from: IpAddr,
     pub(super) channel: Channel,
     pub(super) opening: Opening,
 }
@@ -191,6 +193,8 @@ pub(super) struct Slot {
     pub(super) waker: Waker,
     /// Raised with each connection, so that no two have the same name.
     pub(super) generation: u32,
+    /// Where what it holds has been opened from, if by others.
+    pub(super) visitor: Option<IpAddr>,
     pub(super) content: Content,
 }
 

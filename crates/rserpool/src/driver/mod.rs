@@ -95,7 +95,13 @@ pub trait Hosted: Send {
 pub struct Limits {
     /// Most associations opened by others at a time; one more is closed at once. Defaults to
     /// 20 000. Each takes a file descriptor.
+    ///
+    /// Of 16 and more some are kept for registrars: a sixteenth, 128 at most. They reach us however many
+    /// clients come.
     pub associations: usize,
+    /// The same from one address, those that are being secured included. Defaults to 10 000: one host
+    /// may carry thousands of elements, and no address takes the room of all others.
+    pub associations_per_address: usize,
     /// Most bytes that wait for an association to take them; it is closed when there are more.
     /// A client's requests are not read while a quarter of it waits. Defaults to 1 MiB.
     pub output: usize,
@@ -108,15 +114,33 @@ pub struct Limits {
     /// makes room, for whoever means it takes milliseconds. Defaults to 1 024: each takes some
     /// kilobytes, and 5 s at most.
     pub handshakes: usize,
+    /// The same from one address; for one more the oldest of that address makes room, so that others
+    /// have the time that they need. Defaults to 256.
+    pub handshakes_per_address: usize,
 }
+
+impl Limits {
+    /// Associations opened by others that a channel may have.
+    fn associations_of(&self, channel: Channel) -> usize {
+        match channel {
+            Channel::Enrp => self.associations,
+            Channel::Asap => self.associations - FOR_REGISTRARS.min(self.associations / 16),
+        }
+    }
+}
+
+/// Associations that are kept for registrars at most: as many as a registrar has peers.
+const FOR_REGISTRARS: usize = 128;
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             associations: 20_000,
+            associations_per_address: 10_000,
             output: 1 << 20,
             user_timeout: Duration::from_secs(10),
             handshakes: 1_024,
+            handshakes_per_address: 256,
         }
     }
 }
@@ -277,6 +301,8 @@ pub struct Driver<H: Hosted> {
     multicast: Vec<multicast::Multicast>,
     /// Associations opened by others.
     accepted: usize,
+    /// How many of them each address has, those that are being secured included.
+    visits: BTreeMap<IpAddr, usize>,
     /// Connections opened by others that are being secured, the oldest first; some have ended.
     handshakes: VecDeque<AssociationId>,
     /// Associations, closing ones included.
@@ -330,6 +356,7 @@ impl<H: Hosted> Driver<H> {
             side: Side::Endpoint,
             multicast: Vec::new(),
             accepted: 0,
+            visits: BTreeMap::new(),
             handshakes: VecDeque::new(),
             open: 0,
             dirty: Vec::new(),

@@ -14,6 +14,7 @@ use crate::proto::wire::framer::frame_len;
 use crate::proto::wire::{PPID_ASAP, PPID_ENRP};
 use crate::tls;
 use std::io;
+use std::net::IpAddr;
 use std::task::{Context, Poll, Waker};
 use tracing::{debug, trace, warn};
 
@@ -162,7 +163,8 @@ impl<H: Hosted> Driver<H> {
             match listener.socket.poll_accept(&mut Context::from_waker(&place.waker)) {
                 Poll::Pending => return,
                 Poll::Ready(Ok((stream, remote))) => {
-                    if self.accepted >= self.limits.associations {
+                    let from = remote.ip();
+                    if !self.has_room(channel, from) {
                         debug!(%remote, "too many associations");
                         self.metrics.associations_turned_away_total.add(1);
                     } else if socket::set_options(&stream, self.limits.user_timeout).is_ok() {
@@ -172,7 +174,7 @@ impl<H: Hosted> Driver<H> {
                                     let stream = tls.accept(stream).await?;
                                     Ok(Stream::Secured(Box::new(stream)))
                                 });
-                                self.begin_handshake(Handshake { channel, opening });
+                                self.begin_handshake(Handshake { from, channel, opening });
                             }
                             None => self.add_accepted(Stream::Plain(stream), channel),
                         }
@@ -198,13 +200,40 @@ impl<H: Hosted> Driver<H> {
     /// Begins to secure a connection.
     fn begin_handshake(&mut self, handshake: Handshake) {
         let slot = self.slot();
+        self.note_visitor(slot, handshake.from);
         self.fill(slot, Content::Handshake(handshake));
         self.admit_handshake(slot);
     }
 
-    /// Lets a connection be secured that somebody has opened; if there are too many the oldest makes room.
+    /// Whether somebody may open an association from there.
+    pub(super) fn has_room(&self, channel: Channel, from: IpAddr) -> bool {
+        let known = self.visits.get(&from.to_canonical());
+        self.accepted < self.limits.associations_of(channel)
+            && known.is_none_or(|visits| *visits < self.limits.associations_per_address)
+    }
+
+    /// What is in a slot, or about to be, counts for an address until it goes.
+    pub(super) fn note_visitor(&mut self, slot: u32, from: IpAddr) {
+        let from = from.to_canonical();
+        *self.visits.entry(from).or_default() += 1;
+        self.slots[slot as usize].visitor = Some(from);
+    }
+
+    fn forget_visitor(&mut self, from: IpAddr) {
+        if let Some(visits) = self.visits.get_mut(&from) {
+            *visits -= 1;
+            if *visits == 0 {
+                self.visits.remove(&from);
+            }
+        }
+    }
+
+    /// Lets a connection be secured that somebody has opened; if there are too many the oldest makes
+    /// room, of all or of its address.
     pub(super) fn admit_handshake(&mut self, slot: u32) {
-        if self.handshakes.len() >= self.limits.handshakes {
+        let (most, most_of_one) = (self.limits.handshakes, self.limits.handshakes_per_address);
+        let mut oldest = None;
+        if self.handshakes.len() >= most.min(most_of_one) {
             let slots = &self.slots;
             self.handshakes.retain(|known| {
                 let place = slots.get(known.0 as u32 as usize);
@@ -218,9 +247,19 @@ impl<H: Hosted> Driver<H> {
                 })
             });
         }
-        if self.handshakes.len() >= self.limits.handshakes
-            && let Some(oldest) = self.handshakes.pop_front()
-        {
+        if self.handshakes.len() >= most.min(most_of_one) {
+            let visitor = |slot: u32| self.slots.get(slot as usize).and_then(|place| place.visitor);
+            let from = visitor(slot);
+            let mut of_one = (0..).zip(&self.handshakes);
+            let mut of_one = of_one.by_ref().filter(|(_, known)| visitor(known.0 as u32) == from);
+            let first = of_one.next().map(|(position, _)| position);
+            if of_one.count() + 1 >= most_of_one {
+                oldest = first;
+            } else if self.handshakes.len() >= most {
+                oldest = Some(0);
+            }
+        }
+        if let Some(oldest) = oldest.and_then(|position| self.handshakes.remove(position)) {
             let oldest = oldest.0 as u32;
             self.abort_sctp(oldest);
             drop(self.vacate(oldest));
@@ -231,9 +270,9 @@ impl<H: Hosted> Driver<H> {
 
     /// A connection that somebody has opened is secured, or is not going to be.
     fn on_handshake(&mut self, slot: u32, result: io::Result<Stream>) {
-        let Content::Handshake(Handshake { channel, .. }) = self.vacate(slot) else { return };
+        let Content::Handshake(Handshake { channel, from, .. }) = self.vacate(slot) else { return };
         match result {
-            Ok(_) if self.accepted >= self.limits.associations => {
+            Ok(_) if !self.has_room(channel, from) => {
                 self.metrics.associations_turned_away_total.add(1);
             }
             Ok(stream) => self.add_accepted(stream, channel),
@@ -341,6 +380,9 @@ impl<H: Hosted> Driver<H> {
         };
         let slot = self.slot();
         let assoc = self.name(slot);
+        if accepted {
+            self.note_visitor(slot, remote.primary().ip());
+        }
         let connection = Connection::new(stream, assoc, channel, accepted);
         self.fill(slot, Content::Connection(Box::new(connection)));
         self.tell_connected(assoc, attempt, channel, (local, remote), identity);
@@ -584,7 +626,13 @@ impl<H: Hosted> Driver<H> {
             let slot = self.slots.len() as u32;
             let signal = Signal::new(slot, self.ready.clone());
             let waker = Waker::from(signal.clone());
-            self.slots.push(Slot { signal, waker, generation: 0, content: Content::Free });
+            self.slots.push(Slot {
+                signal,
+                waker,
+                generation: 0,
+                visitor: None,
+                content: Content::Free,
+            });
             slot
         })
     }
@@ -599,10 +647,14 @@ impl<H: Hosted> Driver<H> {
     pub(super) fn vacate(&mut self, slot: u32) -> Content {
         let place = &mut self.slots[slot as usize];
         let content = std::mem::replace(&mut place.content, Content::Free);
+        let visitor = place.visitor.take();
         // A slot whose generations are used up is left alone.
         if let Some(next) = place.generation.checked_add(1) {
             place.generation = next;
             self.free.push(slot);
+        }
+        if let Some(from) = visitor {
+            self.forget_visitor(from);
         }
         let accepted = match &content {
             Content::Connection(connection) => connection.accepted,

@@ -16,11 +16,12 @@ use rserpool::registrar::{Config, Event};
 use rserpool::table::{self, TableError};
 use rserpool::tls::{Tls, TlsError};
 use rserpool::{PoolElement, PoolUser, Registrar};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const REGISTRAR: &str = "rserpool://lab/registrar";
@@ -99,6 +100,34 @@ async fn what_is_not_secured_gets_no_answer() {
     let known = registrar.inspect(|machine| machine.handlespace().element_count()).await;
     assert_eq!(known, Some(0));
     assert!(!is_registered(&plain) && !is_registered(&nameless));
+}
+
+#[tokio::test]
+async fn handshakes_that_go_on_for_ever_make_room_among_those_of_their_address() {
+    let authority = Authority::new();
+    let mut config = config(authority.tls(&[REGISTRAR]), Readers::Verified);
+    config.limits.handshakes_per_address = 3;
+    let registrar = Registrar::start(config).await.unwrap();
+    let at = registrar.asap_addrs()[0];
+    let from = |address: &str| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(address.parse().unwrap()).unwrap();
+        socket.connect(at)
+    };
+    let other = from("127.0.0.2:0").await.unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..5 {
+        silent.push(from("127.0.0.1:0").await.unwrap());
+    }
+    for oldest in &mut silent[..2] {
+        assert_eq!(soon(oldest.read(&mut [0; 8])).await.unwrap_or(0), 0);
+    }
+    let is_open = |stream: &TcpStream| matches!(stream.try_read(&mut [0; 8]), Err(error) if error.kind() == ErrorKind::WouldBlock);
+    assert!(is_open(&other) && silent[2..].iter().all(is_open));
+    assert_eq!(registrar.metrics().associations_turned_away_total.get(), 2);
+    // Whoever means it takes milliseconds.
+    let element = element(vec![asap(&registrar)], Some(authority.tls(&[ELEMENT]))).await;
+    soon(element.registered()).await.unwrap();
 }
 
 #[tokio::test]

@@ -78,14 +78,17 @@ impl<H: Hosted> Driver<H> {
         let (channel, plain) = (known.channel, known.plain);
         match (slot, event) {
             (None, Event::Up { .. } | Event::Restarted { .. }) => {
-                if self.accepted >= self.limits.associations || self.ending.is_some() {
-                    debug!("too many associations");
-                    self.metrics.associations_turned_away_total.add(1);
-                    if let Some(known) = endpoint_of(&mut self.slots, endpoint) {
-                        let _ = known.socket.abort(id, b"");
-                    }
-                } else {
-                    self.welcome(Home::Shared { endpoint, id }, channel, plain);
+                let home = Home::Shared { endpoint, id };
+                // One without an end is gone already.
+                let from = self.ends(&home).map(|(_, remote)| remote.primary().ip());
+                let fits = from.is_ok_and(|from| self.has_room(channel, from));
+                if fits && self.ending.is_none() {
+                    return self.welcome(home, channel, plain);
+                }
+                debug!("too many associations");
+                self.metrics.associations_turned_away_total.add(1);
+                if let Some(known) = endpoint_of(&mut self.slots, endpoint) {
+                    let _ = known.socket.abort(id, b"");
                 }
             }
             (None, _) => {}
@@ -232,6 +235,9 @@ impl<H: Hosted> Driver<H> {
             && let Some(endpoint) = endpoint_of(&mut self.slots, endpoint)
         {
             endpoint.known.insert(id, slot);
+        }
+        if accepted {
+            self.note_visitor(slot, remote.primary().ip());
         }
         let (tls, securing) = tls.unzip();
         let association = Association {

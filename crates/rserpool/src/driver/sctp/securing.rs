@@ -166,7 +166,7 @@ impl<H: Hosted> Driver<H> {
             Err(error) => return self.distrust(slot, &error),
         };
         let (assoc, channel) = (association.assoc, association.channel);
-        if association.accepted && self.accepted >= self.limits.associations {
+        if association.accepted && self.accepted >= self.limits.associations_of(channel) {
             self.metrics.associations_turned_away_total.add(1);
             self.abort_sctp(slot);
             drop(self.vacate(slot));
