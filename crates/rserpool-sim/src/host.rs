@@ -10,7 +10,7 @@ use crate::world::{Event, Violation, World};
 use rserpool_proto::endpoint::pool_element::PoolElement;
 use rserpool_proto::endpoint::pool_user::{PoolUser, RequestId};
 use rserpool_proto::id::AssociationId;
-use rserpool_proto::machine::{Identity, Input, Machine as _, Output};
+use rserpool_proto::machine::{Input, Machine as _, Output};
 use rserpool_proto::registrar::Registrar;
 use rserpool_proto::time::Instant;
 
@@ -234,7 +234,7 @@ impl World {
                         channel: self.conns[conn].channel,
                         local: self.end_locator(id, conn, end),
                         remote: self.end_locator(other, conn, 1 - end),
-                        identity: Identity::Anonymous,
+                        identity: self.nodes[other].owner.identity.clone(),
                     },
                 );
             }
@@ -372,8 +372,9 @@ impl World {
                 }
                 Machine::User(Box::new(user))
             }
-            Setup::Hostile { registrars, poses_at } => {
-                let hostile = Hostile::new(registrars.clone(), poses_at.clone(), seed);
+            Setup::Hostile { registrars, poses_at, insider } => {
+                let (registrars, poses_at) = (registrars.clone(), poses_at.clone());
+                let hostile = Hostile::new(registrars, poses_at, insider.clone(), seed);
                 Machine::Hostile(Box::new(hostile))
             }
         };

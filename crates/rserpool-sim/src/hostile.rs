@@ -2,6 +2,8 @@
 //!
 //! Its associations are its own, its words are not: registrations of other elements, answers to
 //! keep-alives that were sent to others, reports without reason, deregistrations of strangers, noise.
+//! In a secured scope it may have a certificate ([`Insider`]); then it also says word for word what
+//! others have said, with the newest of stamps, and speaks like a registrar.
 
 use crate::node::{Command, Given};
 use crate::rng::Random;
@@ -14,9 +16,9 @@ use rserpool_proto::wire::policy::{PolicyNumber, PolicyParameter};
 use rserpool_proto::wire::pool_element::{ElementExtensions, PoolElement};
 use rserpool_proto::wire::server_information::ServerInformation;
 use rserpool_proto::wire::transport::Transport;
-use rserpool_proto::wire::{PORT_ENRP, PPID_ASAP, enrp};
-use std::collections::VecDeque;
-use std::net::SocketAddr;
+use rserpool_proto::wire::{PORT_ENRP, PPID_ASAP, PPID_ENRP, enrp};
+use std::collections::{BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 
 #[derive(Debug)]
 pub(crate) struct Hostile {
@@ -27,8 +29,25 @@ pub(crate) struct Hostile {
     associations: Vec<AssociationId>,
     /// Names of pools and elements it has heard of.
     victims: Vec<(PoolHandle, PeId)>,
+    insider: Option<Insider>,
+    /// Elements as it was told of them.
+    told: Vec<(PoolHandle, PoolElement)>,
+    /// Attempts and associations where registrars speak.
+    enrp_attempts: BTreeSet<AttemptId>,
+    enrp: Vec<AssociationId>,
     attempts: u64,
     outputs: VecDeque<Output<()>>,
+}
+
+/// Somebody in a secured scope who lies.
+#[derive(Clone, Debug)]
+pub(crate) struct Insider {
+    /// The pool into which its certificate lets it.
+    pub(crate) own: Option<PoolHandle>,
+    /// Where it is.
+    pub(crate) at: IpAddr,
+    /// Elements of which it knows from elsewhere.
+    pub(crate) known: Vec<(PoolHandle, PeId)>,
 }
 
 /// Most names remembered.
@@ -37,7 +56,12 @@ const MAX_VICTIMS: usize = 64;
 const MAX_ASSOCIATIONS: usize = 8;
 
 impl Hostile {
-    pub(crate) fn new(registrars: Vec<Locator>, poses_at: Option<Locator>, seed: [u8; 32]) -> Self {
+    pub(crate) fn new(
+        registrars: Vec<Locator>,
+        poses_at: Option<Locator>,
+        insider: Option<Insider>,
+        seed: [u8; 32],
+    ) -> Self {
         let mut word = [0; 8];
         word.copy_from_slice(&seed[..8]);
         let mut hostile = Self {
@@ -45,7 +69,11 @@ impl Hostile {
             poses_at,
             random: Random::new(u64::from_le_bytes(word), &[]),
             associations: Vec::new(),
-            victims: Vec::new(),
+            victims: insider.as_ref().map(|insider| insider.known.clone()).unwrap_or_default(),
+            insider,
+            told: Vec::new(),
+            enrp_attempts: BTreeSet::new(),
+            enrp: Vec::new(),
             attempts: 0,
             outputs: VecDeque::new(),
         };
@@ -55,8 +83,17 @@ impl Hostile {
 
     pub(crate) fn handle(&mut self, given: Given) {
         match given {
-            Given::Connected { assoc, .. } => self.associations.push(assoc),
-            Given::Closed { assoc, .. } => self.associations.retain(|known| *known != assoc),
+            Given::Connected { assoc, attempt } => {
+                let is_enrp = attempt.is_some_and(|attempt| self.enrp_attempts.remove(&attempt));
+                if is_enrp { &mut self.enrp } else { &mut self.associations }.push(assoc);
+            }
+            Given::ConnectFailed { attempt, .. } => {
+                self.enrp_attempts.remove(&attempt);
+            }
+            Given::Closed { assoc, .. } => {
+                self.associations.retain(|known| *known != assoc);
+                self.enrp.retain(|known| *known != assoc);
+            }
             Given::Received { bytes, .. } => self.learn(&bytes),
             Given::Command(command) => match *command {
                 Command::Lie => self.lie(),
@@ -79,12 +116,19 @@ impl Hostile {
         if let Body::HandleResolutionResponse(response) = decoded.message.body {
             for element in response.elements {
                 let name = (response.handle.clone(), element.id);
+                if self.insider.is_some() {
+                    self.told.retain(|(handle, old)| (handle, old.id) != (&name.0, name.1));
+                    self.told.push((name.0.clone(), element));
+                }
                 if !self.victims.contains(&name) {
                     self.victims.push(name);
                 }
             }
             while self.victims.len() > MAX_VICTIMS {
                 self.victims.remove(0);
+            }
+            while self.told.len() > MAX_VICTIMS {
+                self.told.remove(0);
             }
         }
     }
@@ -115,6 +159,11 @@ impl Hostile {
     }
 
     fn lie(&mut self) {
+        if let Some(insider) = self.insider.clone()
+            && self.random.permille(500)
+        {
+            return self.lie_as(&insider);
+        }
         if self.poses_at.is_some() && self.random.permille(300) {
             return self.pose();
         }
@@ -152,6 +201,95 @@ impl Hostile {
                 self.outputs.push_back(Output::Disconnect { assoc });
             }
             _ => self.noise(assoc),
+        }
+    }
+
+    /// Lies that only somebody tells who is, or was, let in.
+    fn lie_as(&mut self, insider: &Insider) {
+        if self.random.permille(400) {
+            return self.speak_as_registrar();
+        }
+        let Some(assoc) = self.random.pick(&self.associations).copied() else {
+            return self.dial();
+        };
+        let stamp = Some(Stamp { seq: u64::MAX - self.random.below(1 << 20), moves: 0 });
+        let capabilities = self.random.permille(500).then_some(Capabilities(0));
+        let here = Transport::Tcp(SocketAddr::new(insider.at, 80));
+        let own = insider.own.clone();
+        let told = self.random.pick(&self.told).cloned();
+        let victim = self.random.pick(&self.victims).cloned();
+        let (handle, element) = match (self.random.below(5), told, victim, own) {
+            // What that element itself has said, as far as anybody is told of it, with its stamp or a
+            // newer one.
+            (0 | 1, Some((handle, element)), ..) => (handle, element),
+            // As if it had moved here, from a pool that is open to it or not.
+            (2, Some((handle, element)), ..) => {
+                (handle, PoolElement { user_transport: here, ..element })
+            }
+            (3, _, Some((handle, id)), _) => {
+                return self.say(assoc, Body::Deregistration { handle, id, stamp });
+            }
+            // Its own pool, where it is, or where somebody else is.
+            (_, told, victim, Some(own)) => {
+                let id = victim.map_or(PeId(1), |(_, id)| id);
+                let there = told.map(|(_, element)| element.user_transport);
+                let there = there.filter(|_| self.random.permille(500));
+                let element = self.element(id);
+                (own, PoolElement { user_transport: there.unwrap_or(here), ..element })
+            }
+            (_, _, Some((handle, id)), _) => {
+                let element = self.element(id);
+                (handle, PoolElement { user_transport: here, ..element })
+            }
+            _ => return self.noise(assoc),
+        };
+        let mut element = Box::new(element);
+        if self.random.permille(500) {
+            element.extensions.stamp = stamp;
+        }
+        self.say(assoc, Body::Registration { handle, element, capabilities, stamp: None });
+    }
+
+    /// Says what only registrars say, where they say it.
+    fn speak_as_registrar(&mut self) {
+        let Some(assoc) = self.random.pick(&self.enrp).copied() else {
+            if let Some(to) = self.random.pick(&self.registrars).cloned() {
+                self.attempts += 1;
+                let attempt = AttemptId(self.attempts);
+                self.enrp_attempts.insert(attempt);
+                let to = Locator { port: PORT_ENRP, ..to };
+                self.outputs.push_back(Output::Connect { attempt, channel: Channel::Enrp, to });
+            }
+            return;
+        };
+        let server = ServerId(self.random.bits() as u32 | 1);
+        let victim = self.random.pick(&self.victims).cloned();
+        let body = match (self.random.below(5), victim) {
+            (0 | 1, Some((handle, id))) => {
+                let mut element = Box::new(self.element(id));
+                let seq = u64::MAX - self.random.below(1 << 20);
+                element.home = server;
+                element.extensions.stamp = Some(Stamp { seq, moves: 0 });
+                let action = match self.random.permille(500) {
+                    true => enrp::UpdateAction::Add,
+                    false => enrp::UpdateAction::Delete,
+                };
+                let (takeover_suggested, suspected) = (false, false);
+                enrp::Body::HandleUpdate { takeover_suggested, suspected, action, handle, element }
+            }
+            (2, _) => enrp::Body::InitTakeover { target: server },
+            (3, _) => enrp::Body::TakeoverServer { target: server },
+            _ => enrp::Body::Presence {
+                reply_required: true,
+                checksum: Some(self.random.bits() as u16),
+                server: None,
+                digest: Some(self.random.bits()),
+                capabilities: Some(Capabilities(0)),
+            },
+        };
+        let mut bytes = Vec::new();
+        if enrp::Message::new(server, ServerId::NONE, body).encode(&mut bytes).is_ok() {
+            self.outputs.push_back(Output::Transmit { assoc, ppid: PPID_ENRP, bytes });
         }
     }
 

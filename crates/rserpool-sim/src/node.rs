@@ -1,13 +1,13 @@
 //! Nodes: a host, a process on it, and the machine in the process.
 
 use crate::clock::Clock;
-use crate::hostile::Hostile;
+use crate::hostile::{Hostile, Insider};
 use crate::rng::Random;
 use crate::session::{Client, Service, Sessions};
 use rserpool_proto::endpoint::pool_element::{PoolElement, PoolElementConfig};
 use rserpool_proto::endpoint::pool_user::{PoolUser, PoolUserConfig};
 use rserpool_proto::id::{AssociationId, PeId, PoolHandle};
-use rserpool_proto::machine::{AttemptId, Channel, CloseReason, Locator, TransportKind};
+use rserpool_proto::machine::{AttemptId, Channel, CloseReason, Identity, Locator, TransportKind};
 use rserpool_proto::registrar::{Registrar, RegistrarConfig};
 use rserpool_proto::wire::policy::PolicyParameter;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,6 +37,8 @@ pub(crate) enum Setup {
     Hostile {
         registrars: Vec<Locator>,
         poses_at: Option<Locator>,
+        /// What it is in a secured scope.
+        insider: Option<Insider>,
     },
 }
 
@@ -193,6 +195,8 @@ pub(crate) enum Wish {
 /// What the owner of a machine does, and wants of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Owner {
+    /// Who its certificate says it is.
+    pub(crate) identity: Identity,
     /// Element: whether it is to be in its pool.
     pub(crate) member: bool,
     /// Element: whether its service works.

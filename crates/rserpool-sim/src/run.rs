@@ -15,6 +15,8 @@ pub struct Runner {
     pub threads: usize,
     /// Whether to stop at the first violation.
     pub until_failure: bool,
+    /// Whether seeds stand for secured scopes ([`Plan::secured`]).
+    pub secured: bool,
     /// When to begin no further seed.
     pub deadline: Option<Instant>,
     /// Set by somebody else to have no further seed begun; the sums are those of all that ended.
@@ -41,7 +43,7 @@ impl Runner {
     /// On all cores, through all seeds.
     pub fn new() -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        Self { threads, until_failure: false, deadline: None, stop: Arc::default() }
+        Self { threads, until_failure: false, secured: false, deadline: None, stop: Arc::default() }
     }
 
     /// Runs seeds; `done` hears of each that has ended.
@@ -61,7 +63,9 @@ impl Runner {
                             return;
                         }
                         let began = Stopwatch::start();
-                        let outcome = Plan::draw(seed).run(0);
+                        let plan =
+                            if self.secured { Plan::secured(seed) } else { Plan::draw(seed) };
+                        let outcome = plan.run(0);
                         if outcome.violation.is_some() && self.until_failure {
                             self.stop.store(true, Ordering::Relaxed);
                         }

@@ -391,8 +391,11 @@ impl Stage {
 
     fn stranger(&mut self, words: &Words<'_>) -> Result<(), String> {
         let registrars = self.locators(words)?;
-        let node =
-            self.add(words, Setup::Hostile { registrars, poses_at: None }, self.transport(words))?;
+        let node = self.add(
+            words,
+            Setup::Hostile { registrars, poses_at: None, insider: None },
+            self.transport(words),
+        )?;
         self.world.start(node);
         Ok(())
     }

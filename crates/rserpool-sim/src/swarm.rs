@@ -6,6 +6,8 @@
 //!
 //! A plan is plain data, so that what does not matter for a failure can be left out of it.
 
+mod secured;
+
 use crate::clock::Clock;
 use crate::fault::{Fault, FaultKind};
 use crate::net::{NodeId, Quality};
@@ -448,11 +450,11 @@ impl Draft {
         };
         let starts = random.below(5_000_000);
         let poses_at = None;
-        let setup = Setup::Hostile { registrars: Vec::new(), poses_at };
+        let setup = Setup::Hostile { registrars: Vec::new(), poses_at, insider: None };
         self.add(random, format!("h{}", number + 1), setup, owner, starts);
         self.finish(|draft, transport| {
             let registrars = draft.over(known, transport);
-            Setup::Hostile { registrars, poses_at: None }
+            Setup::Hostile { registrars, poses_at: None, insider: None }
         });
     }
 }

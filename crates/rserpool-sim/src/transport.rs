@@ -37,7 +37,11 @@ impl World {
             true => self.service(to).map(|target| (target, channel)),
             false => self.listener(to),
         };
-        let target = target.filter(|(target, _)| *target != node);
+        // In a secured scope nobody speaks to somebody who is no registrar and says he is.
+        let is_believed = |target: NodeId| {
+            !self.oracle.secured || self.nodes[target].setup.role() != Role::Hostile
+        };
+        let target = target.filter(|(target, _)| *target != node && is_believed(*target));
         let other = target.map_or(node, |(target, _)| target);
         // What there is of one kind changes nothing for the other.
         let (kind, number) = if session { (5, &mut self.talks) } else { (2, &mut self.calls) };

@@ -16,6 +16,16 @@ fn no_seed_violates_anything() {
     }
 }
 
+/// RFC 5355 §2.2-§2.5, §2.8: I11, and whatever else is looked at, though somebody with an element's
+/// certificate of another pool, somebody with a user's and somebody with none lie all the time.
+#[test]
+fn in_a_secured_scope_nobody_lies_with_success() {
+    for seed in 1..=5 {
+        let outcome = Plan::secured(seed).run(0);
+        assert_eq!(outcome.violation, None, "seed={seed}");
+    }
+}
+
 #[test]
 fn the_same_seed_is_the_same_run_byte_for_byte() {
     let run = |seed| {

@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// How many seeds, one after the other
     #[arg(long, value_name = "N", conflicts_with_all = ["trace", "svg"])]
     count: Option<u64>,
+    /// The same worlds as secured scopes, in which some of those who have certificates lie
+    #[arg(long, conflicts_with = "script")]
+    secured: bool,
     /// Begin no seed after so many minutes
     #[arg(long, value_name = "N")]
     minutes: Option<u64>,
@@ -79,6 +82,9 @@ Examples:
 
   rserpool sim --seed 7 --trace --lines 200
       the end of seed 7, message by message
+
+  rserpool sim --secured --count 100
+      the same hundred, where everybody has a certificate, and some lie all the same
 
   rserpool sim --script sim/scripts/registration.txt --svg registration.svg
       plays a scenario and draws it
@@ -140,9 +146,13 @@ impl Args {
         if self.is_many() { self.run_many(told) } else { self.run_one() }
     }
 
+    fn plan(&self, seed: u64) -> Plan {
+        if self.secured { Plan::secured(seed) } else { Plan::draw(seed) }
+    }
+
     fn run_one(self) -> Result<(), Failure> {
         let wanted = self.trace || self.svg.is_some();
-        let plan = Plan::draw(self.seed);
+        let plan = self.plan(self.seed);
         let outcome = plan.run(if wanted { self.lines } else { 0 });
         self.show_chart(&outcome.names, &outcome.lines)?;
         let (stats, print) = (&outcome.stats, outcome.fingerprint);
@@ -171,7 +181,8 @@ impl Args {
     fn run_many(self, told: Arc<AtomicBool>) -> Result<(), Failure> {
         let minutes = self.minutes.map(|minutes| Duration::from_secs(60 * minutes));
         let deadline = minutes.map(|time| Instant::now() + time);
-        let runner = Runner { deadline, stop: Arc::clone(&told), ..Runner::new() };
+        let (secured, stop) = (self.secured, Arc::clone(&told));
+        let runner = Runner { deadline, secured, stop, ..Runner::new() };
         let end = self.count.map_or(u64::MAX, |count| self.seed.saturating_add(count));
         let summary = runner.run(self.seed..end, |seed, outcome| {
             if let Some(violation) = &outcome.violation {
@@ -194,7 +205,7 @@ impl Args {
     /// Says how a failure is played again, and what led to it.
     fn report(&self, seed: u64, outcome: &Outcome) -> Result<(), Failure> {
         let Some(violation) = &outcome.violation else { return Ok(()) };
-        let plan = Plan::draw(seed);
+        let plan = self.plan(seed);
         let smaller = match self.whole {
             true => plan,
             false => minimise::minimise(&plan, violation, MINIMISING),

@@ -272,7 +272,9 @@ impl World {
     /// In an open scope somebody hostile may take an element's name or the policy of its pool, and
     /// the element is refused then.
     fn is_robbed(&self, element: NodeId) -> bool {
-        self.nodes[element].owner.refused && self.oracle.reach.roles.contains(&Role::Hostile)
+        self.nodes[element].owner.refused
+            && self.oracle.reach.roles.contains(&Role::Hostile)
+            && !self.oracle.secured
     }
 
     /// In how many registrars an element is, held by an association of its own.

@@ -31,6 +31,7 @@ use rserpool_proto::id::{AssociationId, PeId, PoolHandle};
 use rserpool_proto::time::Instant;
 use rserpool_proto::wire::PPID_ASAP;
 use rserpool_proto::wire::asap::{Body, Message};
+use rserpool_proto::wire::operation_error::ErrorCause;
 use rserpool_proto::{endpoint, registrar as machine};
 use std::collections::BTreeMap;
 use user::UserModel;
@@ -51,6 +52,8 @@ pub(crate) struct Oracle {
     peered: bool,
     /// Registrars say by multicast where they are.
     announced: bool,
+    /// The scope is a secured one.
+    pub(crate) secured: bool,
     issued: Issued,
     pub(crate) sessions: session::Sessions,
     /// When each element was last seen to have a home that runs.
@@ -80,6 +83,7 @@ impl Oracle {
     pub(crate) fn add(&mut self, role: Role, setup: &Setup) {
         if let Setup::Registrar(config) = setup {
             self.announced |= config.enrp_announced.is_some();
+            self.secured |= config.authority.is_secured();
             self.peered |= !config.peers.is_empty() || self.announced;
         }
         self.models.push(match setup {
@@ -142,7 +146,8 @@ impl World {
         let mut before = Before::default();
         match given {
             Given::Received { assoc, bytes, twice, .. } if self.is_enrp(*assoc) => {
-                before = self.before_enrp(id, bytes, *twice);
+                let is_stranger = self.oracle.secured && self.is_hostile(*assoc);
+                before = self.before_enrp(id, bytes, *twice, is_stranger);
             }
             Given::ConnectFailed { .. } => {
                 if let Some(model) = self.oracle.registrar(id) {
@@ -201,6 +206,15 @@ impl World {
         let body = decoded.message.body;
         if let Body::RegistrationResponse { rejected: false, handle, id: pe, .. } = &body {
             self.note_granted(id, machine, assoc, handle, *pe);
+        }
+        if self.oracle.secured && self.is_hostile(assoc) {
+            let verdict = self.granted_to_liar(machine, assoc, &body);
+            self.judge(id, verdict);
+            if let Body::HandleResolutionResponse(response) = &body
+                && response.errors.contains(&ErrorCause::SecurityConsiderations)
+            {
+                return;
+            }
         }
         let Some(model) = self.oracle.registrar(id).filter(|model| !model.retired) else { return };
         let verdict = model.transmitted(now, assoc, &body, machine);
@@ -385,6 +399,50 @@ impl World {
             },
             Machine::Hostile(_) | Machine::None => "hostile",
         }
+    }
+
+    /// Whether somebody hostile is at the other end of an association.
+    fn is_hostile(&self, assoc: AssociationId) -> bool {
+        let (conn, end) = end_of(assoc);
+        let node = self.conns.get(conn).map(|conn| conn.ends[1 - end].node);
+        node.is_some_and(|node| self.nodes[node].setup.role() == Role::Hostile)
+    }
+
+    /// I11: what a secured registrar says to somebody hostile grants nothing but what its certificate
+    /// does.
+    fn granted_to_liar(
+        &self,
+        machine: &machine::Registrar,
+        assoc: AssociationId,
+        body: &Body,
+    ) -> Verdict {
+        let (conn, end) = end_of(assoc);
+        let liar = &self.nodes[self.conns[conn].ends[1 - end].node];
+        let Setup::Hostile { insider, .. } = &liar.setup else { return Ok(()) };
+        let own = insider.as_ref().and_then(|insider| Some((insider.own.as_ref()?, insider.at)));
+        let is_own = |handle: &PoolHandle| own.is_some_and(|(own, _)| own == handle);
+        let name = &liar.name;
+        match body {
+            Body::RegistrationResponse { rejected: false, handle, id, .. } => {
+                let element = machine.handlespace().element(handle.as_bytes(), *id);
+                let mut at = element.into_iter().flat_map(|e| e.user_transport().socket_addrs());
+                if !is_own(handle) || !at.all(|at| own.is_some_and(|(_, own)| at.ip() == own)) {
+                    return Err(("I11", format!("registers {handle} {id} for {name}")));
+                }
+            }
+            Body::DeregistrationResponse { handle, id, errors }
+                if errors.is_empty() && !is_own(handle) =>
+            {
+                return Err(("I11", format!("deregisters {handle} {id} for {name}")));
+            }
+            Body::HandleResolutionResponse(response)
+                if !response.elements.is_empty() && liar.owner.identity.names().is_empty() =>
+            {
+                return Err(("I11", format!("tells {name} who is in {}", response.handle)));
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// The node at the other end of an association, if that end is open.

@@ -79,8 +79,10 @@ pub(super) struct Told {
     sender: ServerId,
     kind: Kind,
     named: Vec<Named>,
-    /// Digest of everything known before, if the message comes again.
+    /// Digest of everything known before, if the message comes again or from a stranger.
     print: Option<u64>,
+    /// It comes from somebody who is no registrar, in a secured scope.
+    is_stranger: bool,
 }
 
 impl Told {
@@ -151,7 +153,13 @@ fn digest_of(machine: &Registrar) -> u64 {
 
 impl World {
     /// A message of another registrar is about to be handled.
-    pub(super) fn before_enrp(&mut self, id: NodeId, bytes: &[u8], twice: bool) -> Before {
+    pub(super) fn before_enrp(
+        &mut self,
+        id: NodeId,
+        bytes: &[u8],
+        twice: bool,
+        is_stranger: bool,
+    ) -> Before {
         let role = self.nodes[id].setup.role();
         let kind = 0x100 | u16::from(bytes.first().copied().unwrap_or(0));
         let Machine::Registrar(machine) = &self.nodes[id].machine else {
@@ -197,12 +205,13 @@ impl World {
             }
             _ => (Kind::Other, Vec::new()),
         };
-        let print = twice.then(|| digest_of(machine));
+        let print = (twice || is_stranger).then(|| digest_of(machine));
         self.stats.coverage.meet(role, kind, state);
         if let Some(model) = self.oracle.registrar(id) {
-            model.from_peer = true;
+            model.from_peer = !is_stranger;
         }
-        Before { elements: None, told: Some(Told { sender, kind: kind_of, named, print }) }
+        let told = Told { sender, kind: kind_of, named, print, is_stranger };
+        Before { elements: None, told: Some(told) }
     }
 
     /// Whether an own element of a registrar is held by an association whose other end is that
@@ -302,7 +311,12 @@ impl World {
         if let (Ok(()), Some(print)) = (&verdict, told.print)
             && print != digest_of(machine)
         {
-            verdict = Err(("I7", "changes its elements by a message that came twice".to_owned()));
+            verdict = match told.is_stranger {
+                true => Err(("I11", "changes its elements by what a stranger says".to_owned())),
+                false => {
+                    Err(("I7", "changes its elements by a message that came twice".to_owned()))
+                }
+            };
         }
         self.judge(id, verdict);
     }

@@ -514,6 +514,7 @@ impl World {
     fn can_be_served(&mut self, user: NodeId, session: u64) -> bool {
         let has_hostiles =
             self.nodes.iter().any(|node| matches!(node.setup, Setup::Hostile { .. }));
+        let has_hostiles = has_hostiles && !self.oracle.secured;
         if self.oracle.healed.is_none() || has_hostiles || !self.works(user) {
             return false;
         }
