@@ -99,8 +99,8 @@ impl Link {
         self.queued() == 0
     }
 
-    /// Sends, and if `reading` reads and hands messages on. Ready when something was sent or handed
-    /// on, or when the connection has ended.
+    /// Sends, and if `reading` reads and hands messages on. Ready when something was sent, when there
+    /// may be more to read, or when the connection has ended.
     pub(super) fn poll(
         &mut self,
         context: &mut Context<'_>,

@@ -86,24 +86,15 @@ impl Connection {
         reading: bool,
         mut on_message: impl FnMut(u32, Cow<'_, [u8]>),
     ) -> Poll<Result<(), CloseReason>> {
-        let mut progress = false;
-        let mut bytes = 0;
+        let (mut more, mut bytes) = (reading, 0);
         for _ in 0..TURN {
             if !reading || bytes > PORTION {
                 break;
             }
-            let event = match self.association.poll_recv(context) {
-                Poll::Ready(event) => event,
-                Poll::Pending if self.since_look > LOOK && !self.output.is_empty() => {
-                    self.since_look = 0;
-                    match self.association.try_recv() {
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                        event => event,
-                    }
-                }
-                Poll::Pending => break,
+            let Some(event) = self.next(context) else {
+                more = false;
+                break;
             };
-            progress = true;
             match event {
                 Ok(kernel::Event::Message(message)) => {
                     bytes += message.data.len();
@@ -128,7 +119,22 @@ impl Connection {
         if self.poll_send(context).is_err() {
             return Poll::Ready(Err(CloseReason::Lost));
         }
-        if progress || self.queued < before { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if more || self.queued < before { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// What has come; `None` if the task is woken by more.
+    fn next(&mut self, context: &mut Context<'_>) -> Option<io::Result<kernel::Event>> {
+        if let Poll::Ready(event) = self.association.poll_recv(context) {
+            return Some(event);
+        }
+        if self.since_look <= LOOK || self.output.is_empty() {
+            return None;
+        }
+        self.since_look = 0;
+        match self.association.try_recv() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            event => Some(event),
+        }
     }
 
     fn poll_send(&mut self, context: &mut Context<'_>) -> io::Result<()> {

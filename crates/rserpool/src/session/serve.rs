@@ -470,7 +470,8 @@ impl Task {
     fn settle(&mut self) -> bool {
         let mut moved = false;
         while let Some(output) = self.machine.poll_output() {
-            moved = true;
+            // To hand on what was received is done in any case.
+            moved |= !matches!(output, Output::Event(Event::Received(_)));
             match output {
                 Output::Transmit { ppid, bytes, .. } => {
                     if let Some(link) = &mut self.link {
