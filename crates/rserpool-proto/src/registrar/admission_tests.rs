@@ -1,5 +1,6 @@
 //! Elements that come when their registrar has died, one sentence per test.
 
+use super::Event;
 use super::peer_tests::{World, millis};
 use crate::id::{PeId, PoolHandle, ServerId};
 use crate::wire::asap::Body;
@@ -59,6 +60,22 @@ fn nobody_waits_so_long_that_it_turns_to_another_registrar() {
     come(&mut world);
     world.pass(millis(405));
     assert_eq!(registrations(&world), 100, "within the time that a registrar has for an answer");
+}
+
+#[test]
+fn an_element_that_comes_in_time_is_not_given_up_while_it_waits() {
+    let mut world = world(4, 50);
+    world.kill(1, false);
+    world.pass(millis(1_300));
+    // Those first that have most of their time left.
+    for index in (0..world.elements.len()).rev() {
+        world.register(index, 2);
+    }
+    let removed = |world: &World| world.seen(|event| matches!(event, Event::ElementRemoved { .. }));
+    while registrations(&world) < 50 {
+        world.pass(millis(10));
+        assert_eq!((world.known(2).len(), removed(&world)), (50, 0));
+    }
 }
 
 #[test]

@@ -10,7 +10,8 @@ use crate::wire::enrp::{self, Body};
 use crate::wire::operation_error::ErrorCause;
 use crate::wire::policy::{PolicyNumber, PolicyParameter};
 use crate::wire::pool_element::{ElementExtensions, PoolElement};
-use crate::wire::transport::Transport;
+use crate::wire::server_information::ServerInformation;
+use crate::wire::transport::{SctpTransport, Transport};
 use crate::wire::{PPID_ASAP, PPID_ENRP, asap};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -352,6 +353,41 @@ fn a_registrar_that_is_starting_gives_neither_list_nor_table() {
     let element = play.connected(Channel::Asap, None);
     play.register(element, round_robin());
     assert_eq!(play.registrar.handlespace().element_count(), 0);
+}
+
+#[test]
+fn a_list_names_the_others_that_whoever_asks_can_reach() {
+    // RFC 5353 §3.2.2.2, and TCP is of no use to peers that do not speak as ours do.
+    let mut play = Play::alone();
+    let tcp = Transport::Tcp("10.0.0.8:9901".parse().unwrap());
+    let sctp = Transport::Sctp(SctpTransport::new("10.0.0.9:9901".parse().unwrap()));
+    let mut peers = Vec::new();
+    for (id, transport) in [(8, tcp), (9, sctp)] {
+        let assoc = play.connected(Channel::Enrp, None);
+        let server = ServerInformation { id: ServerId(id), transport, unknown: [].into() };
+        let Body::Presence { reply_required, checksum, digest, capabilities, .. } = presence()
+        else {
+            unreachable!()
+        };
+        let server = Some(server);
+        let body = Body::Presence { reply_required, checksum, server, digest, capabilities };
+        play.enrp(assoc, id, body);
+        peers.push(assoc);
+    }
+    let stranger = play.connected(Channel::Enrp, None);
+    let mut listed = |assoc, id| {
+        play.said.clear();
+        play.enrp(assoc, id, Body::ListRequest);
+        play.heard(assoc).into_iter().find_map(|message| match message.body {
+            Body::ListResponse { servers, .. } => {
+                Some(servers.iter().map(|server| server.id.0).collect::<Vec<_>>())
+            }
+            _ => None,
+        })
+    };
+    assert_eq!(listed(peers[0], 8), Some(Vec::from([9])));
+    assert_eq!(listed(peers[1], 9), Some(Vec::from([8])));
+    assert_eq!(listed(stranger, 6), Some(Vec::from([9])));
 }
 
 #[test]
