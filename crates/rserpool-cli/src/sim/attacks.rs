@@ -268,6 +268,7 @@ fn panels(played: &[Played]) -> Vec<Panel> {
         x: "seconds from one to the next".into(),
         y: "handling speed in %".into(),
         logarithmic: true,
+        whole: true,
         series: of_panel
             .iter()
             .map(|played| Series {

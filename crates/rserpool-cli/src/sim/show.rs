@@ -181,6 +181,7 @@ fn draw(path: &Path, played: &[Played], (axis, logarithmic): (&str, bool)) -> Re
             x: axis.into(),
             y: format!("{what} in %"),
             logarithmic,
+            whole: false,
             series,
         }
     };

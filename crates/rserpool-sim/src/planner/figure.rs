@@ -15,6 +15,8 @@ pub struct Panel {
     pub y: String,
     /// Whether equal factors are equal distances to the right.
     pub logarithmic: bool,
+    /// Whether all from nothing to everything is shown, and not only where points are.
+    pub whole: bool,
     /// Lines.
     pub series: Vec<Series>,
 }
@@ -62,7 +64,10 @@ pub fn svg(panels: &[Panel], columns: usize) -> Result<String, String> {
                 points.chain(one.published.iter().map(|(_, y)| *y))
             })
         };
-        let (bottom, top) = (ends().fold(f64::MAX, f64::min), ends().fold(f64::MIN, f64::max));
+        let (bottom, top) = match panel.whole {
+            true => (0.0, 1.0),
+            false => (ends().fold(f64::MAX, f64::min), ends().fold(f64::MIN, f64::max)),
+        };
         if low > high || bottom > top {
             return Err(format!("{}: nothing to draw", panel.title));
         }
