@@ -9,6 +9,7 @@ use crate::proto::id::{PeId, PoolHandle};
 use crate::proto::machine::{Channel, Locator};
 use crate::proto::time::Instant;
 use crate::seed::seed;
+use crate::tls::Tls;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -66,6 +67,8 @@ struct Shared {
     next_request: AtomicU64,
     events: broadcast::Sender<Event>,
     metrics: Arc<Metrics>,
+    /// Secures its sessions, too.
+    tls: Option<Tls>,
 }
 
 /// Commands under way to the machine's task.
@@ -100,11 +103,13 @@ impl PoolUser {
         let metrics = Arc::<Metrics>::default();
         let mut driver = Driver::new(host, inbox, network.limits, metrics.clone());
         driver.set_local(network.local);
-        driver.set_tls(network.tls, Side::Endpoint);
+        driver.set_tls(network.tls.clone(), Side::Endpoint);
         driver.add_announcements(Channel::Asap, network.announcements, None);
         tokio::spawn(driver.run());
         let next_request = AtomicU64::new(0);
-        Self { shared: Arc::new(Shared { registrars, next_request, events, metrics }), commands }
+        let tls = network.tls;
+        let shared = Shared { registrars, next_request, events, metrics, tls };
+        Self { shared: Arc::new(shared), commands }
     }
 
     /// What a pool holds, in the order of its policy: from the cache if that is fresh, otherwise by
@@ -203,6 +208,10 @@ impl PoolUser {
     /// events behind misses the oldest, and is told how many.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.shared.events.subscribe()
+    }
+
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.shared.tls.as_ref()
     }
 
     /// What its connections count.

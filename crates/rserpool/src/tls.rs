@@ -12,15 +12,19 @@
 //!
 //! A certificate without any such URI is believed as a registrar's if it is for the address that was
 //! dialled, or for one of the host names that are expected ([`Settings::names`]). What a name may do is
-//! decided by the registrar's [`Authority`](crate::proto::registrar::Authority).
+//! decided by the registrar's [`Authority`].
 
 mod records;
 
 pub(crate) use records::{Distrust, Records, is_tls};
 
+use crate::proto::id::PoolHandle;
 use crate::proto::machine::{Identity, Name, NameKind, Subject};
+use crate::proto::registrar::{Action, Authority, Grants};
 use crate::proto::wire::capability::Owner;
+use crate::proto::wire::pool_element::PoolElement;
 use crate::scope::ScopeName;
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
@@ -44,6 +48,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use tracing::{info, warn};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+pub use crate::driver::Stream;
 
 /// Where certificates and keys are, and whom to believe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,6 +113,30 @@ pub(crate) enum Expected {
     Anybody,
 }
 
+/// Why an element is not spoken to.
+#[derive(Debug, thiserror::Error)]
+pub enum Impostor {
+    /// It does not speak TLS, or has no certificate of the authority that is valid, or does not
+    /// believe who we are.
+    #[error("TLS cannot be agreed on: {0}")]
+    Handshake(io::Error),
+    /// It has a certificate of the authority, but not of an element of the pool.
+    #[error("its certificate is not for elements of pool {0}")]
+    Pool(PoolHandle),
+    /// It is an element of the pool, but not the one that the registrar has named.
+    #[error("its certificate is not of the owner that the registrar has named")]
+    Owner,
+    /// It is reached over SCTP, over which sessions are not secured.
+    #[error("sessions over SCTP cannot be secured, and this user's have to be")]
+    Sctp,
+}
+
+impl From<Impostor> for io::Error {
+    fn from(impostor: Impostor) -> Self {
+        Self::new(io::ErrorKind::PermissionDenied, impostor)
+    }
+}
+
 /// Longest time that a handshake takes.
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(5);
 
@@ -125,6 +155,8 @@ struct Current {
     connector: TlsConnector,
     /// For connections to whoever is of the authority.
     to_anybody: Arc<ClientConfig>,
+    /// The same, and each connection asks anew who the other end is.
+    to_elements: TlsConnector,
     verifier: Arc<Verifier>,
     /// Nobody without a certificate of its own is connected to.
     acceptor: Option<TlsAcceptor>,
@@ -217,6 +249,35 @@ impl Tls {
         Ok(TlsStream::Client(timeout(HANDSHAKE, connecting).await??))
     }
 
+    /// Has a connection to an element secured, before anything is said to it. Its certificate has to be
+    /// one of an element of the pool, and of the owner that the registrar has named, if it has.
+    ///
+    /// # Errors
+    /// [`Impostor`], inside of the error; the connection is closed then.
+    pub async fn connect_element(
+        &self,
+        socket: TcpStream,
+        pool: &PoolHandle,
+        element: &PoolElement,
+    ) -> io::Result<Stream> {
+        let to = socket.peer_addr()?.ip();
+        let connecting = self.current().to_elements.connect(ServerName::from(to), socket);
+        let secured = timeout(HANDSHAKE, connecting).await.map_err(io::Error::from);
+        let secured = secured.flatten().map_err(Impostor::Handshake)?;
+        let stream = Stream::Secured(Box::new(TlsStream::Client(secured)));
+        let identity = stream.identity();
+        let grants = Grants { scope: self.scope().as_str().into(), ..Grants::default() };
+        let is_element = Authority::Secured(Arc::new(grants))
+            .permits(&identity, &Action::Deregister { handle: pool, id: element.id });
+        if !is_element {
+            return Err(Impostor::Pool(pool.clone()).into());
+        }
+        match element.extensions.owner {
+            Some(owner) if identity.owner() != Some(owner) => Err(Impostor::Owner.into()),
+            _ => Ok(stream),
+        }
+    }
+
     /// What to connect with.
     fn client_config(&self, expected: Expected) -> Arc<ClientConfig> {
         let current = self.current();
@@ -256,7 +317,7 @@ pub(crate) fn identity_of(certificates: &[CertificateDer<'_>]) -> Identity {
 
 /// Whether an error says that the other end is not to be trusted, or does not trust us.
 pub(crate) fn is_distrust(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>() || inner.is::<Impostor>())
 }
 
 /// The names in a certificate; `None` if it has none, which nobody can be granted anything by.
@@ -331,7 +392,12 @@ impl Current {
         let registrars = verifier(Expected::Registrar)?;
         let connector = TlsConnector::from(client(registrars.clone())?);
         let to_anybody = client(verifier(Expected::Anybody)?)?;
-        let without = Self { connector, to_anybody, verifier: registrars, acceptor: None };
+        // What was believed of one pool's element says nothing about another's at the same address.
+        let mut anew = ClientConfig::clone(&to_anybody);
+        anew.resumption = Resumption::disabled();
+        let to_elements = TlsConnector::from(Arc::new(anew));
+        let without =
+            Self { connector, to_anybody, to_elements, verifier: registrars, acceptor: None };
         let Some((path, chain, key)) = own else { return Ok(without) };
         let server = server_config(&provider, roots.clone(), settings.anonymous)
             .and_then(|server| server.with_single_cert(chain, key))

@@ -43,7 +43,7 @@ pub use multicast::{Announcements, RSPLIB_ENRP_GROUP, RSPLIB_GROUP};
 pub(crate) use sctp::Call;
 pub use sctp::{SctpSocket, is_sctp_available, listen_sctp, probe_sctp};
 pub use socket::{BindError, listen};
-pub(crate) use stream::Stream;
+pub use stream::Stream;
 
 use crate::metrics::Metrics;
 use crate::proto::id::AssociationId;

@@ -11,13 +11,16 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
 /// A byte stream to another host.
-pub(crate) enum Stream {
+pub enum Stream {
+    /// As it is.
     Plain(TcpStream),
+    /// Secured by TLS. What is written has to be flushed.
     Secured(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
-    fn socket(&self) -> &TcpStream {
+    /// What it runs on.
+    pub fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
             Self::Secured(stream) => stream.get_ref().0,
@@ -28,12 +31,12 @@ impl Stream {
         self.socket().local_addr()
     }
 
-    pub(super) fn peer_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket().peer_addr()
     }
 
     /// Who the other end has proved to be.
-    pub(super) fn identity(&self) -> Identity {
+    pub fn identity(&self) -> Identity {
         match self {
             Self::Plain(_) => Identity::Anonymous,
             Self::Secured(stream) => {

@@ -3,13 +3,16 @@
 #[cfg(target_os = "linux")]
 use super::sctp;
 use super::tcp;
-use crate::proto::id::AssociationId;
-use crate::proto::machine::{AttemptId, Channel, CloseReason, Identity, Input};
+use crate::driver::Stream;
+use crate::proto::id::{AssociationId, PoolHandle};
+use crate::proto::machine::{AttemptId, Channel, CloseReason, Identity, Input, Locator};
 use crate::proto::session::Payload;
 use crate::proto::session::user::{Carriage, Delivery};
+use crate::proto::wire::pool_element::PoolElement;
+use crate::tls::{Impostor, Tls};
 use std::borrow::Cow;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -33,33 +36,71 @@ enum Carrier {
 }
 
 impl Link {
-    /// Opens one; messages have at most `limit` bytes.
+    /// Opens one to an element of a pool; messages have at most `limit` bytes. With `tls` it is secured,
+    /// and the element has proved to be one, or there is none.
     pub(super) async fn connect(
         assoc: AssociationId,
-        to: &[SocketAddr],
-        carriage: Carriage,
+        pool: &PoolHandle,
+        element: &PoolElement,
+        tls: Option<&Tls>,
         limit: usize,
     ) -> io::Result<Self> {
-        let carrier = match (carriage, to) {
+        let carriage = Carriage::of(element).ok_or(io::ErrorKind::Unsupported)?;
+        let to: Vec<_> = element.user_transport.socket_addrs().collect();
+        let carrier = match (carriage, to.as_slice()) {
             (Carriage::Mapped | Carriage::Bytes, [first, ..]) => {
                 let limit = (carriage == Carriage::Mapped).then_some(limit);
-                Carrier::Tcp(tcp::Connection::new(TcpStream::connect(first).await?, limit))
+                let socket = TcpStream::connect(first).await?;
+                let stream = match tls {
+                    Some(tls) => tls.connect_element(socket, pool, element).await?,
+                    None => Stream::Plain(socket),
+                };
+                Carrier::Tcp(tcp::Connection::new(stream, limit))
             }
+            (Carriage::Sctp, _) if tls.is_some() => return Err(Impostor::Sctp.into()),
             #[cfg(target_os = "linux")]
-            (Carriage::Sctp, _) => Carrier::Sctp(sctp::Connection::connect(to, limit).await?),
+            (Carriage::Sctp, to) => Carrier::Sctp(sctp::Connection::connect(to, limit).await?),
             _ => return Err(io::ErrorKind::Unsupported.into()),
         };
         Ok(Self { assoc, carrier })
     }
 
-    /// How a machine is told of it.
-    pub(super) fn connected(&self, attempt: Option<AttemptId>) -> Input<'static> {
-        let (local, remote) = match &self.carrier {
+    /// Has one secured that somebody has opened, before anything is said.
+    pub(super) async fn secure(self, tls: &Tls) -> io::Result<Self> {
+        let carrier = match self.carrier {
+            Carrier::Tcp(connection) => Carrier::Tcp(connection.secure(tls).await?),
+            #[cfg(target_os = "linux")]
+            Carrier::Sctp(_) => return Err(Impostor::Sctp.into()),
+        };
+        Ok(Self { carrier, ..self })
+    }
+
+    /// Who the other end has proved to be.
+    pub(super) fn identity(&self) -> Identity {
+        match &self.carrier {
+            Carrier::Tcp(connection) => connection.identity(),
+            #[cfg(target_os = "linux")]
+            Carrier::Sctp(_) => Identity::Anonymous,
+        }
+    }
+
+    fn ends(&self) -> (Locator, Locator) {
+        match &self.carrier {
             Carrier::Tcp(connection) => connection.ends(),
             #[cfg(target_os = "linux")]
             Carrier::Sctp(connection) => connection.ends(),
-        };
-        let (assoc, channel, identity) = (self.assoc, Channel::Asap, Identity::Anonymous);
+        }
+    }
+
+    /// Where the other end is; of several addresses the first.
+    pub(super) fn remote(&self) -> Option<IpAddr> {
+        self.ends().1.addresses.as_slice().first().copied()
+    }
+
+    /// How a machine is told of it.
+    pub(super) fn connected(&self, attempt: Option<AttemptId>) -> Input<'static> {
+        let (local, remote) = self.ends();
+        let (assoc, channel, identity) = (self.assoc, Channel::Asap, self.identity());
         Input::Connected { assoc, attempt, channel, local, remote, identity }
     }
 
@@ -96,7 +137,11 @@ impl Link {
 
     /// Whether the socket has taken everything.
     pub(super) fn is_flushed(&self) -> bool {
-        self.queued() == 0
+        match &self.carrier {
+            Carrier::Tcp(connection) => connection.is_flushed(),
+            #[cfg(target_os = "linux")]
+            Carrier::Sctp(connection) => connection.queued() == 0,
+        }
     }
 
     /// Sends, and if `reading` reads and hands messages on. Ready when something was sent, when there
@@ -171,7 +216,7 @@ impl Listener {
         let carrier = match self {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Carrier::Tcp(tcp::Connection::new(stream, Some(limit)))
+                Carrier::Tcp(tcp::Connection::new(Stream::Plain(stream), Some(limit)))
             }
             #[cfg(target_os = "linux")]
             Self::Sctp(listener) => Carrier::Sctp(listener.accept().await?),

@@ -20,11 +20,17 @@
 //! of our own, with cookies, business cards and heartbeats, and to other servers as plain bytes, without
 //! them. What a session does when is said by
 //! [`proto::session`](crate::proto::session).
+//!
+//! Those of a user that has certificates ([`Network::tls`](crate::driver::Network::tls)) are secured by TLS,
+//! over TCP, at every failover anew (RFC 5355 §2.9): an element proves that it is one of its pool, and is the
+//! one that the registrar has named, before anything is said to it, the cookie included. Whoever does not is
+//! passed over, and why is logged. Nothing goes without TLS, ever.
 
 mod link;
 mod primitives;
 #[cfg(target_os = "linux")]
 mod sctp;
+mod securing;
 pub mod serve;
 mod tcp;
 mod to_all;
@@ -34,7 +40,7 @@ use crate::pool_user::{Element, PoolUser, ResolveError};
 use crate::proto::id::{AssociationId, PoolHandle};
 use crate::proto::machine::{AttemptId, CloseReason, Input, Machine as _, Output};
 pub use crate::proto::session::SendError;
-use crate::proto::session::user::{Carriage, UserSession, Wanted};
+use crate::proto::session::user::{UserSession, Wanted};
 use crate::proto::time::Instant;
 use link::Link;
 use std::collections::VecDeque;
@@ -48,7 +54,7 @@ use tcp::close_reason;
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Sleep;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 pub use crate::proto::session::user::{Delivery, EndReason, Event, Target, UserSessionConfig};
 pub use to_all::{Copied, SendToAllError};
@@ -463,17 +469,13 @@ impl Task {
     fn connect(&mut self, attempt: AttemptId) {
         let assoc = AssociationId(self.next_assoc);
         self.next_assoc += 1;
-        let chosen = self.machine.chosen();
-        let carriage = chosen.and_then(|element| Carriage::of(element));
-        let to: Vec<_> = chosen
-            .map(|element| element.user_transport.socket_addrs().collect())
-            .unwrap_or_default();
-        let limit = self.limits.message;
+        let (pool, chosen) = (self.pool.clone(), self.machine.chosen().cloned());
+        let (tls, limit) = (self.user.tls().cloned(), self.limits.message);
         self.attempt = Some((
             attempt,
             Box::pin(async move {
-                let carriage = carriage.ok_or(io::ErrorKind::Unsupported)?;
-                Link::connect(assoc, &to, carriage, limit).await
+                let element = chosen.ok_or(io::ErrorKind::Unsupported)?;
+                Link::connect(assoc, &pool, &element, tls.as_ref(), limit).await
             }),
         ));
     }
@@ -550,6 +552,12 @@ impl Task {
             }
             Err(error) => {
                 let reason = close_reason(&error);
+                if reason == CloseReason::Untrusted
+                    && let Some(element) = self.machine.chosen()
+                {
+                    let (pe, at) = (element.id, &element.user_transport);
+                    warn!(handle = %self.pool, %pe, %at, %error, "element refused");
+                }
                 self.machine.handle_input(now, Input::ConnectFailed { attempt, reason });
             }
         }
@@ -566,8 +574,14 @@ impl Task {
             Poll::Pending => false,
             Poll::Ready(Ok(())) => true,
             Poll::Ready(Err(reason)) => {
-                if reason == CloseReason::Malformed {
-                    debug!(handle = %self.pool, "what came is not a session");
+                match reason {
+                    CloseReason::Malformed => {
+                        debug!(handle = %self.pool, "what came is not a session");
+                    }
+                    CloseReason::Untrusted => {
+                        warn!(handle = %self.pool, "the element does not believe who we are");
+                    }
+                    _ => {}
                 }
                 if let Some(link) = self.link.take() {
                     machine.take_back(link.take_back());

@@ -18,13 +18,14 @@
 //! ```
 
 use super::link::{Link, Listener};
+use super::securing::Securing;
 use super::{Alarm, BusinessCard, Limits, Payload, SendError, SessionTimers, Told, check};
 use crate::cookie::{CookieError, CookieKeys};
-use crate::driver::now;
+use crate::driver::{Network, now};
 use crate::pool_element::{DeregisterError, PoolElement, PoolElementConfig, StartError};
 use crate::pool_user::Element;
 use crate::proto::id::PoolHandle;
-use crate::proto::machine::{Input, Machine as _, Output};
+use crate::proto::machine::{Identity, Input, Machine as _, Output};
 use crate::proto::session::element::{ElementSession, ElementSessionConfig, EndReason, Event};
 use crate::proto::time::Instant;
 use crate::proto::wire::transport::{Transport, TransportUse};
@@ -45,6 +46,11 @@ pub struct ServeConfig {
     /// The element. Its user transport, TCP or SCTP, says where it listens, with port 0 for any; that
     /// it takes sessions (use of the transport, TCP control extension) is filled in.
     pub element: PoolElementConfig,
+    /// How it reaches registrars. If that is secured by [`Network::tls`] sessions are as well, over TCP, with
+    /// the same certificate: users have to show one, too, unless
+    /// [`Settings::anonymous`](crate::tls::Settings::anonymous) lets others in, and nothing is taken without
+    /// TLS. [`Limits::handshakes`](crate::driver::Limits::handshakes) bound how many are being secured.
+    pub network: Network,
     /// Where to listen, if that is not where users are sent to; over SCTP several addresses with one
     /// port. Defaults to none.
     pub listen: Vec<SocketAddr>,
@@ -69,6 +75,7 @@ impl ServeConfig {
     pub fn new(element: PoolElementConfig) -> Self {
         Self {
             element,
+            network: Network::default(),
             listen: Vec::new(),
             keys: None,
             failover_order: Vec::new(),
@@ -105,6 +112,12 @@ pub enum ServeError {
     /// Its user transport is neither TCP nor SCTP.
     #[error("sessions are served over TCP and SCTP, not at {0}")]
     Transport(Transport),
+    /// There are certificates, and its user transport is SCTP.
+    #[error("sessions over SCTP cannot be secured; serve them over TCP")]
+    SctpUnsecured,
+    /// Users are to be shown a certificate, and there is none.
+    #[error("an element of a secured scope needs a certificate of its own to serve with")]
+    NoCertificate,
 }
 
 impl PoolElement {
@@ -129,6 +142,14 @@ impl PoolElement {
             Transport::Sctp(_) => true,
             _ => return Err(ServeError::Transport(transport.clone())),
         };
+        let tls = config.network.tls.clone();
+        if tls.is_some() && over_sctp {
+            return Err(ServeError::SctpUnsecured);
+        }
+        if tls.as_ref().is_some_and(|tls| tls.settings().own.is_none()) {
+            return Err(ServeError::NoCertificate);
+        }
+        let securing = tls.map(|tls| Securing::new(tls, config.network.limits));
         let listen: Vec<_> = if config.listen.is_empty() {
             transport.socket_addrs().collect()
         } else {
@@ -152,7 +173,7 @@ impl PoolElement {
         }
         config.element.tcp_control = true;
         let handle = config.element.handle.clone();
-        let element = PoolElement::start(config.element).await?;
+        let element = PoolElement::start_with(config.element, config.network).await?;
         let card = BusinessCard { handle: handle.clone(), elements: config.failover_order };
         let shared = Arc::new(Shared {
             pool: handle,
@@ -163,7 +184,7 @@ impl PoolElement {
             handler,
         });
         let mut acceptor = JoinSet::new();
-        acceptor.spawn(accept(listener, shared, config.max_sessions));
+        acceptor.spawn(accept(listener, securing, shared, config.max_sessions));
         Ok(Service { element, address: bound, acceptor })
     }
 }
@@ -207,36 +228,61 @@ struct Shared<F> {
 /// How long nothing is accepted when the system has nothing to give for it.
 const PAUSE: Duration = Duration::from_millis(50);
 
-async fn accept<F, R>(listener: Listener, shared: Arc<Shared<F>>, max_sessions: usize)
-where
+async fn accept<F, R>(
+    listener: Listener,
+    mut securing: Option<Securing>,
+    shared: Arc<Shared<F>>,
+    max_sessions: usize,
+) where
     F: Fn(ServedSession) -> R + Send + Sync + 'static,
     R: Future<Output = ()> + Send + 'static,
 {
     let places = Arc::new(Semaphore::new(max_sessions.min(Semaphore::MAX_PERMITS)));
     let mut sessions = JoinSet::new();
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept(shared.limits.message) => accepted,
-            Some(_) = sessions.join_next() => continue,
-        };
-        let link = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                warn!(%error, "cannot accept");
-                tokio::time::sleep(PAUSE).await;
-                continue;
+        let secured = async {
+            match &mut securing {
+                Some(securing) => securing.next().await,
+                None => std::future::pending().await,
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            debug!(handle = %shared.pool, "too many sessions");
-            continue;
+        let accepted = tokio::select! {
+            accepted = listener.accept(shared.limits.message) => accepted,
+            link = secured => {
+                begin(link, &shared, &places, &mut sessions);
+                continue;
+            }
+            Some(_) = sessions.join_next() => continue,
         };
-        let shared = shared.clone();
-        sessions.spawn(async move {
-            serve_one(link, &shared).await;
-            drop(place);
-        });
+        match (accepted, &mut securing) {
+            (Ok(link), Some(securing)) => securing.begin(link),
+            (Ok(link), None) => begin(link, &shared, &places, &mut sessions),
+            (Err(error), _) => {
+                warn!(%error, "cannot accept");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
     }
+}
+
+/// Begins a session, if there is a place for it.
+fn begin<F, R>(
+    link: Link,
+    shared: &Arc<Shared<F>>,
+    places: &Arc<Semaphore>,
+    sessions: &mut JoinSet<()>,
+) where
+    F: Fn(ServedSession) -> R + Send + Sync + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    let Ok(place) = places.clone().try_acquire_owned() else {
+        return debug!(handle = %shared.pool, "too many sessions");
+    };
+    let shared = shared.clone();
+    sessions.spawn(async move {
+        serve_one(link, &shared).await;
+        drop(place);
+    });
 }
 
 /// Runs one session and its handler; both end together.
@@ -248,6 +294,7 @@ where
     let (commands, inbox) = mpsc::channel(super::COMMANDS);
     let (event_sender, events) = mpsc::channel(super::EVENTS);
     let (begin, begun) = oneshot::channel();
+    let identity = link.identity();
     let config = ElementSessionConfig {
         control: true,
         card: shared.card.clone(),
@@ -279,6 +326,7 @@ where
         };
         let session = ServedSession {
             start,
+            identity,
             pool: shared.pool.clone(),
             keys: shared.keys.clone(),
             limits: shared.limits,
@@ -318,6 +366,7 @@ pub enum Incoming {
 #[derive(Debug)]
 pub struct ServedSession {
     start: Start,
+    identity: Identity,
     pool: PoolHandle,
     keys: Option<CookieKeys>,
     limits: Limits,
@@ -330,6 +379,11 @@ impl ServedSession {
     /// Whether it is new or was with another element.
     pub fn start(&self) -> &Start {
         &self.start
+    }
+
+    /// Who the user has proved to be: anonymous without TLS, or without a certificate.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// What the user says next; `None` when it has ended the session, has moved on, or is gone.

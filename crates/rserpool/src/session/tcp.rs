@@ -1,10 +1,12 @@
 //! A session's connection over TCP.
 
 use super::link::ROOM;
-use crate::proto::machine::{CloseReason, Locator};
+use crate::driver::Stream;
+use crate::proto::machine::{CloseReason, Identity, Locator};
 use crate::proto::session::Payload;
 use crate::proto::session::mapping::{Deframer, HEADER_LEN, MappingError, PREFACE, header};
 use crate::proto::session::user::Delivery;
+use crate::tls::{self, Tls};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
@@ -12,11 +14,10 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 /// A TCP connection of a session.
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     /// `None` if bytes are carried as they are.
     deframer: Option<Deframer>,
     /// What has come of such bytes.
@@ -26,6 +27,8 @@ pub(super) struct Connection {
     output: Vec<u8>,
     /// How much of `output` is sent.
     sent: usize,
+    /// Whether TLS may hold something that the socket has not taken.
+    unflushed: bool,
     /// Times in a row that it was sent and was short.
     quiet: u32,
     /// The messages in `output` of which nothing is sent.
@@ -51,9 +54,9 @@ const QUIET: u32 = 8;
 
 impl Connection {
     /// Messages of at most `limit` bytes by the mapping, or with none bytes as they are.
-    pub(super) fn new(stream: TcpStream, limit: Option<usize>) -> Self {
+    pub(super) fn new(stream: Stream, limit: Option<usize>) -> Self {
         // Small messages are not held back; if that is refused they are only slower.
-        let _ = stream.set_nodelay(true);
+        let _ = stream.socket().set_nodelay(true);
         let (deframer, output) = match limit {
             Some(limit) => (Some(Deframer::new(limit)), PREFACE.to_vec()),
             None => (None, Vec::new()),
@@ -65,10 +68,23 @@ impl Connection {
             chunk: READ,
             output,
             sent: 0,
+            unflushed: false,
             quiet: 0,
             unsent: VecDeque::new(),
             waiting: 0,
         }
+    }
+
+    /// Has it secured, as the one that was connected to, before anything is said.
+    pub(super) async fn secure(self, tls: &Tls) -> io::Result<Self> {
+        let Stream::Plain(socket) = self.stream else { return Ok(self) };
+        let stream = Stream::Secured(Box::new(tls.accept(socket).await?));
+        Ok(Self { stream, ..self })
+    }
+
+    /// Who the other end has proved to be.
+    pub(super) fn identity(&self) -> Identity {
+        self.stream.identity()
     }
 
     /// Both ends, as the machine wants to know them.
@@ -91,9 +107,14 @@ impl Connection {
         self.unsent.push_back(Frame { len, ppid: *ppid, delivery });
     }
 
-    /// Bytes that wait for the socket.
+    /// Bytes that wait to be sent.
     pub(super) fn queued(&self) -> usize {
         self.output.len() - self.sent
+    }
+
+    /// Whether the socket has taken everything.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.queued() == 0 && !self.unflushed
     }
 
     /// See [`Link::poll`](super::link::Link::poll).
@@ -156,9 +177,18 @@ impl Connection {
             match Pin::new(&mut self.stream).poll_write(context, rest) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(written)) => self.sent += written,
+                Poll::Ready(Ok(written)) => {
+                    self.sent += written;
+                    self.unflushed = true;
+                }
                 Poll::Ready(Err(error)) => return Err(error),
             }
+        }
+        if self.unflushed
+            && let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(context)
+        {
+            flushed?;
+            self.unflushed = false;
         }
         // What is begun cannot be taken back.
         while self.waiting > self.queued()
@@ -212,6 +242,7 @@ pub(super) fn close_reason(error: &io::Error) -> CloseReason {
     match error.kind() {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::Unsupported => CloseReason::Refused,
         io::ErrorKind::TimedOut => CloseReason::TimedOut,
+        _ if tls::is_distrust(error) => CloseReason::Untrusted,
         _ => CloseReason::Lost,
     }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod authority;
+mod sessions;
 
 use authority::{Authority, settings};
 use rserpool::driver::Network;
