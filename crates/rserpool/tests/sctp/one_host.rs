@@ -202,23 +202,26 @@ async fn a_client_that_does_not_read_is_cut_off_and_keeps_nobody_waiting() {
 #[tokio::test]
 async fn one_association_too_many_is_refused_and_room_is_made_by_those_that_end() {
     needs_sctp!();
-    let asap = vec!["sctp://127.0.0.1:0".parse().unwrap()];
-    let limits = driver::Limits { associations: 2, ..Default::default() };
-    let config = Config { asap, enrp: vec![], limits, ..Config::default() };
-    let registrar = Registrar::start(config).await.unwrap();
-    let to = over_sctp(&registrar);
-    let first = element(to.clone(), 1).await;
-    let second = element(to.clone(), 2).await;
-    let third = PoolElement::start(element_config(to, 3)).await.unwrap();
-    let turned_away = async {
-        while registrar.metrics().associations_turned_away_total.get() == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    soon(turned_away).await;
-    drop(first);
-    soon(third.registered()).await.unwrap();
-    soon(second.deregister()).await.unwrap();
+    let of_all = driver::Limits { associations: 2, ..Default::default() };
+    let of_an_address = driver::Limits { associations_per_address: 2, ..Default::default() };
+    for limits in [of_all, of_an_address] {
+        let asap = vec!["sctp://127.0.0.1:0".parse().unwrap()];
+        let config = Config { asap, enrp: vec![], limits, ..Config::default() };
+        let registrar = Registrar::start(config).await.unwrap();
+        let to = over_sctp(&registrar);
+        let first = element(to.clone(), 1).await;
+        let second = element(to.clone(), 2).await;
+        let third = PoolElement::start(element_config(to, 3)).await.unwrap();
+        let turned_away = async {
+            while registrar.metrics().associations_turned_away_total.get() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        soon(turned_away).await;
+        drop(first);
+        soon(third.registered()).await.unwrap();
+        soon(second.deregister()).await.unwrap();
+    }
 }
 
 #[tokio::test]
