@@ -231,11 +231,14 @@ impl Hostile {
             }
             // Its own pool, where it is, or where somebody else is.
             (_, told, victim, Some(own)) => {
-                let id = victim.map_or(PeId(1), |(_, id)| id);
+                let id = victim.map_or(0, |(_, id)| id.0);
                 let there = told.map(|(_, element)| element.user_transport);
                 let there = there.filter(|_| self.random.permille(500));
+                // What is refused at once does not overtake what waits under the same name.
+                let id = PeId(if there.is_some() { id | 1 } else { id & !1 });
                 let element = self.element(id);
-                (own, PoolElement { user_transport: there.unwrap_or(here), ..element })
+                let user_transport = there.unwrap_or(here);
+                (own, PoolElement { user_transport, life: 30, ..element })
             }
             (_, _, Some((handle, id)), _) => {
                 let element = self.element(id);
