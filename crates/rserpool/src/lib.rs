@@ -26,9 +26,15 @@
 
 pub use rserpool_proto as proto;
 
-// Unit tests share helpers with those of `tests/`, which name the crate.
-#[cfg(test)]
+// Unit tests and fuzz targets share helpers with `tests/`, which name the crate.
+#[cfg(any(test, feature = "testing"))]
 extern crate self as rserpool;
+
+/// Bodies of the fuzz targets of TLS, as in [`proto`].
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzz {
+    pub use crate::tls::fuzz::{tls_plaintext, tls_records};
+}
 
 pub mod cookie;
 pub mod driver;

@@ -16,6 +16,8 @@
 
 mod records;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use records::fuzz;
 pub(crate) use records::{Distrust, Records, is_tls};
 
 use crate::proto::id::PoolHandle;

@@ -9,6 +9,13 @@
 //! message up to 64. What holds for both ends of an association that each has opened at the same moment is
 //! said at [`Records::take`].
 
+#[cfg(any(test, feature = "testing"))]
+#[path = "../../tests/tls/authority.rs"]
+#[expect(clippy::unwrap_used, reason = "certificates of tests")]
+mod authority;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzz;
+
 use super::{Expected, Tls, identity_of};
 use crate::proto::machine::Identity;
 use crate::proto::wire::framer::{FrameError, frame_len};
@@ -225,10 +232,6 @@ const CLIENT_HELLO: u8 = 1;
 pub(crate) fn is_tls(message: &[u8]) -> bool {
     message.first().is_some_and(|first| (20..=23).contains(first))
 }
-
-#[cfg(test)]
-#[path = "../../tests/tls/authority.rs"]
-mod authority;
 
 #[cfg(test)]
 mod tests {
