@@ -1,13 +1,17 @@
 //! A client of a registrar: an association, questions and answers.
 
+use crate::secured::Session;
 use rserpool_proto::id::{PeId, PoolHandle, ServerId};
 use rserpool_proto::wire::asap::{Body, Message};
 use rserpool_proto::wire::policy::{PolicyNumber, PolicyParameter};
 use rserpool_proto::wire::pool_element::{ElementExtensions, PoolElement};
 use rserpool_proto::wire::transport::{Addresses, SctpTransport, Transport, TransportUse};
 use rserpool_sctp::{Association, Config, Event, SendInfo};
+use rustls::ClientConfig;
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::timeout;
 
@@ -17,6 +21,7 @@ pub(crate) const ASAP: u32 = 11;
 /// An association with a registrar.
 pub(crate) struct Client {
     association: Association,
+    tls: Option<RefCell<Session>>,
 }
 
 impl Client {
@@ -26,10 +31,26 @@ impl Client {
             timeout(Duration::from_secs(5), Association::connect(registrar, &[], &config))
                 .await
                 .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        Ok(Self { association })
+        Ok(Self { association, tls: None })
     }
 
+    /// As [`Client::connect`], by TLS.
+    pub(crate) async fn connect_secured(
+        registrar: &[SocketAddr],
+        config: Arc<ClientConfig>,
+    ) -> io::Result<Self> {
+        let client = Self::connect(registrar).await?;
+        let none = || io::Error::other("no address");
+        let to = registrar.first().ok_or_else(none)?.ip();
+        let session = Session::new(&client.association, ASAP, config, to).await?;
+        Ok(Self { tls: Some(RefCell::new(session)), ..client })
+    }
+
+    #[expect(clippy::await_holding_refcell_ref, reason = "a client is used by one task")]
     pub(crate) async fn send(&self, ppid: u32, bytes: &[u8]) -> io::Result<()> {
+        if let Some(session) = &self.tls {
+            return session.borrow_mut().send(&self.association, ppid, bytes).await;
+        }
         self.association.send(bytes, SendInfo::ppid(ppid)).await
     }
 
@@ -49,8 +70,21 @@ impl Client {
         }
     }
 
+    /// The bytes of the next message, by TLS if it is to be.
+    #[expect(clippy::await_holding_refcell_ref, reason = "a client is used by one task")]
+    pub(crate) async fn recv_bytes(&self) -> io::Result<Vec<u8>> {
+        match &self.tls {
+            None => Ok(self.recv().await?.data),
+            Some(session) => session.borrow_mut().recv(&self.association).await,
+        }
+    }
+
     /// The next ASAP message.
     pub(crate) async fn recv_asap(&self) -> io::Result<Body> {
+        if self.tls.is_some() {
+            let decoded = Message::decode(&self.recv_bytes().await?);
+            return Ok(decoded.map_err(|error| io::Error::other(error.to_string()))?.message.body);
+        }
         loop {
             let message = self.recv().await?;
             if message.ppid == ASAP {

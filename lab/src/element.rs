@@ -3,6 +3,7 @@
 
 use crate::client::{Addressed, addresses};
 use crate::echo::{serve_sctp, serve_tcp};
+use crate::secured::Certificate;
 use rserpool::PoolElement;
 use rserpool::proto::endpoint::pool_element::PoolElementConfig;
 use rserpool::proto::id::{PeId, PoolHandle};
@@ -19,6 +20,8 @@ pub(crate) struct Arguments {
     /// Where registrars are, such as sctp://10.0.0.1:3863.
     #[arg(long, required = true)]
     registrar: Vec<Locator>,
+    #[command(flatten)]
+    certificate: Certificate,
     /// Identifier in each pool.
     #[arg(long)]
     id: u32,
@@ -48,6 +51,7 @@ pub(crate) async fn run(arguments: Arguments) -> io::Result<()> {
             (None, None) => Ok(()),
         }
     });
+    let network = arguments.certificate.network()?;
     let mut elements = Vec::new();
     for pool in &arguments.pools {
         let (handle, policy) = pool_and_policy(pool)?;
@@ -55,7 +59,9 @@ pub(crate) async fn run(arguments: Arguments) -> io::Result<()> {
             PoolElementConfig::new(handle, transport.clone(), arguments.registrar.clone());
         config.id = Some(PeId(arguments.id));
         config.policy = policy;
-        elements.push(PoolElement::start(config).await.map_err(io::Error::other)?);
+        elements.push(
+            PoolElement::start_with(config, network.clone()).await.map_err(io::Error::other)?,
+        );
     }
     for element in &elements {
         element.registered().await.map_err(io::Error::other)?;

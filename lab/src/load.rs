@@ -7,6 +7,7 @@
 //! moments are free of it.
 
 use crate::client::{ASAP, Addressed, Client, addresses, encode, question, registration};
+use crate::secured::Certificate;
 use rserpool_proto::id::PoolHandle;
 use rserpool_proto::wire::asap::Body;
 use std::io;
@@ -18,8 +19,13 @@ pub(crate) struct Arguments {
     /// Which pool.
     pool: PoolHandle,
     /// Where a registrar serves, such as 10.0.0.1:3863.
-    #[arg(long = "at", required = true, value_parser = addresses)]
+    #[arg(long = "at", required_unless_present = "secured", value_parser = addresses)]
     registrars: Vec<Addressed>,
+    /// The same by TLS; they come after the others.
+    #[arg(long = "secured-at", value_parser = addresses, requires = "tls_cert")]
+    secured: Vec<Addressed>,
+    #[command(flatten)]
+    certificate: Certificate,
     /// Messages under way.
     #[arg(long, default_value_t = 1)]
     under_way: usize,
@@ -41,6 +47,12 @@ enum What {
         #[arg(long, default_value_t = 200)]
         for_ms: u64,
     },
+    /// Opens associations, asks once by each, and closes it.
+    Greet {
+        /// Length of a moment, in milliseconds.
+        #[arg(long, default_value_t = 500)]
+        for_ms: u64,
+    },
     /// Registers elements.
     Register {
         /// How many elements in a moment.
@@ -57,12 +69,15 @@ enum What {
 
 /// Runs the load, and prints the operations per second of each registrar.
 pub(crate) async fn run(arguments: Arguments) -> io::Result<()> {
-    let mut best = vec![0.0_f64; arguments.registrars.len()];
+    let plain = arguments.registrars.iter().map(|at| (at, false));
+    let targets: Vec<_> = plain.chain(arguments.secured.iter().map(|at| (at, true))).collect();
+    let mut best = vec![0.0_f64; targets.len()];
     let mut last = None;
     for _ in 0..arguments.moments {
-        for (registrar, best) in arguments.registrars.iter().zip(&mut best) {
-            let client = Client::connect(&registrar.0).await?;
-            *best = best.max(moment(&client, &arguments).await?);
+        for (&(registrar, secured), best) in targets.iter().zip(&mut best) {
+            let client = connect(registrar, secured, &arguments).await?;
+            let rate = moment(&client, (registrar, secured), &arguments).await?;
+            *best = best.max(rate);
             if matches!(arguments.what, What::Register { stay: true, .. }) {
                 last = Some(client);
             } else {
@@ -80,11 +95,42 @@ pub(crate) async fn run(arguments: Arguments) -> io::Result<()> {
     }
 }
 
+async fn connect(at: &Addressed, secured: bool, arguments: &Arguments) -> io::Result<Client> {
+    match secured {
+        false => Client::connect(&at.0).await,
+        true => Client::connect_secured(&at.0, arguments.certificate.config()?).await,
+    }
+}
+
+/// Associations that ask once and end, a second.
+async fn greet(
+    at: &Addressed,
+    secured: bool,
+    arguments: &Arguments,
+    for_ms: u64,
+) -> io::Result<f64> {
+    let question = question(&arguments.pool, Some(1))?;
+    let began = Instant::now();
+    let mut count = 0_u32;
+    while began.elapsed() < Duration::from_millis(for_ms) {
+        let client = connect(at, secured, arguments).await?;
+        client.send(ASAP, &question).await?;
+        client.recv_bytes().await?;
+        client.close().await;
+        count += 1;
+    }
+    Ok(f64::from(count) / began.elapsed().as_secs_f64())
+}
+
 /// Between two moments.
 const PAUSE: Duration = Duration::from_millis(30);
 
 /// One registrar's turn; operations per second.
-async fn moment(client: &Client, arguments: &Arguments) -> io::Result<f64> {
+async fn moment(
+    client: &Client,
+    (at, secured): (&Addressed, bool),
+    arguments: &Arguments,
+) -> io::Result<f64> {
     let Arguments { pool, under_way, what, .. } = arguments;
     match *what {
         What::Resolve { items, for_ms } => {
@@ -101,6 +147,7 @@ async fn moment(client: &Client, arguments: &Arguments) -> io::Result<f64> {
             let end = Instant::now() + Duration::from_millis(for_ms);
             pump(client, *under_way, || (Instant::now() < end).then_some(&question[..])).await
         }
+        What::Greet { for_ms } => greet(at, secured, arguments, for_ms).await,
         What::Register { elements, rounds, .. } => {
             let mut messages = Vec::new();
             for id in 1..=elements {
@@ -129,11 +176,11 @@ async fn pump<'m>(
         if sent == answered {
             return Ok(answered as f64 / began.elapsed().as_secs_f64());
         }
-        let answer = client.recv().await?;
-        match answer.data.first() {
+        let answer = client.recv_bytes().await?;
+        match answer.first() {
             // A refusal has the first flag set, in a response to a registration.
-            Some(3) if answer.data.get(1).is_some_and(|flags| flags & 1 != 0) => {
-                return Err(io::Error::other(format!("refused: {:02x?}", answer.data)));
+            Some(3) if answer.get(1).is_some_and(|flags| flags & 1 != 0) => {
+                return Err(io::Error::other(format!("refused: {answer:02x?}")));
             }
             Some(3 | 6) => answered += 1,
             // Keep-alives: the load is shorter than anybody's patience.

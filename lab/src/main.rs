@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   ask     one question after the other, one line for each answer
+//!   resolve the same by our library, with certificates if it has to be
 //!   load    as fast as the registrar can: questions or registrations per second
 //!   bad     messages that are wrong in every way, and the errors that come back
 //!   raw     bytes as they are
@@ -42,6 +43,10 @@ mod pingpong;
 #[cfg(target_os = "linux")]
 mod raw;
 #[cfg(target_os = "linux")]
+mod resolve;
+#[cfg(target_os = "linux")]
+mod secured;
+#[cfg(target_os = "linux")]
 mod session;
 
 #[cfg(target_os = "linux")]
@@ -53,6 +58,8 @@ fn main() -> std::io::Result<()> {
     enum Command {
         /// Asks a registrar for a pool, again and again, and prints each answer.
         Ask(ask::Arguments),
+        /// Asks registrars for a pool, by the library.
+        Resolve(resolve::Arguments),
         /// Asks or registers as fast as the registrar can.
         Load(load::Arguments),
         /// Sends messages that are wrong, and counts what comes back.
@@ -80,6 +87,7 @@ fn main() -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match Command::parse() {
         Command::Ask(arguments) => runtime.block_on(ask::run(arguments)),
+        Command::Resolve(arguments) => runtime.block_on(resolve::run(arguments)),
         Command::Load(arguments) => runtime.block_on(load::run(arguments)),
         Command::Bad(arguments) => runtime.block_on(bad::run(arguments)),
         Command::Echo(arguments) => runtime.block_on(echo::serve(arguments)),
