@@ -156,6 +156,15 @@ fn the_associations_of_an_address_share_its_rate_and_each_keeps_a_little() {
 }
 
 #[test]
+fn of_an_address_that_is_over_its_rate_a_quarter_of_that_is_answered() {
+    let mut scene = limited();
+    let users: Vec<_> = (0..8).map(|_| scene.asap()).collect();
+    let became: Vec<_> = users.iter().map(|user| scene.ask(*user, 40)).collect();
+    assert_eq!(became.iter().map(|became| became.refused).sum::<usize>(), 100 / 4);
+    assert_eq!(became[7], Became { served: 4, refused: 0, unheard: 36 });
+}
+
+#[test]
 fn an_identity_has_one_rate_wherever_it_comes_from() {
     let who = |who| super::secured::identity(who, &["rserpool://lab/user"]);
     let mut scene = Scene::with(RegistrarConfig {
