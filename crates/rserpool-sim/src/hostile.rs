@@ -260,7 +260,8 @@ impl Hostile {
                 self.attempts += 1;
                 let attempt = AttemptId(self.attempts);
                 self.enrp_attempts.insert(attempt);
-                let to = Locator { port: PORT_ENRP, ..to };
+                // From a port of its own, and not from where its elements are called.
+                let to = Locator::tcp(SocketAddr::new(to.primary().ip(), PORT_ENRP));
                 self.outputs.push_back(Output::Connect { attempt, channel: Channel::Enrp, to });
             }
             return;

@@ -227,7 +227,8 @@ fn markdown(played: &[Played]) -> String {
                 .iter()
                 .map(|one| {
                     let figures = one.figures.get(at).map_or(&[][..], Vec::as_slice);
-                    format!("{:.1}", 100.0 * loss(&one.calm, figures).mean)
+                    // Nothing has no sign.
+                    format!("{:.1}", (1000.0 * loss(&one.calm, figures).mean).round() / 10.0 + 0.0)
                 })
                 .collect();
             let _ = writeln!(text, "| {every} s | {} |", cells.join(" | "));
