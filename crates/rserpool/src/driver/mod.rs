@@ -198,6 +198,9 @@ impl Turn {
     const SOCKETS: usize = 128;
     /// Bytes read from one connection.
     const BYTES: usize = 64 * 1024;
+    /// Messages of one connection: half a millisecond's work, and more than most clients have under
+    /// way. Whoever floods waits for its turn like everybody.
+    const MESSAGES: usize = 512;
     /// Connections accepted.
     const ACCEPTS: usize = 64;
     /// Messages and notifications taken from one SCTP socket.

@@ -22,7 +22,7 @@ use tracing::{debug, trace, warn};
 enum Fed {
     /// That many were messages and are done.
     Some(usize),
-    /// That many are done; the connection is held back.
+    /// That many are done; the connection is held back, or has had its turn.
     HeldBack(usize),
     /// The connection is no longer the machine's.
     Gone,
@@ -423,9 +423,9 @@ impl<H: Hosted> Driver<H> {
         let mut buffer = std::mem::take(&mut self.buffer);
         // A read that does not fill the buffer has emptied the socket: the runtime remembers it,
         // and the second one costs no system call, but asks to be woken.
-        let mut more = true;
+        let (mut more, mut budget) = (true, Turn::MESSAGES);
         for _ in 0..2 {
-            more = more && self.read_once(slot, &mut buffer);
+            more = more && (budget == 0 || self.read_once(slot, &mut buffer, &mut budget));
         }
         if more {
             self.listed.push_back(slot);
@@ -434,7 +434,7 @@ impl<H: Hosted> Driver<H> {
     }
 
     /// Tells whether there may be more.
-    fn read_once(&mut self, slot: u32, buffer: &mut [u8]) -> bool {
+    fn read_once(&mut self, slot: u32, buffer: &mut [u8], budget: &mut usize) -> bool {
         let limit = self.limits.output / 4;
         let Some(place) = self.slots.get_mut(slot as usize) else { return false };
         let Content::Connection(connection) = &mut place.content else { return false };
@@ -445,7 +445,7 @@ impl<H: Hosted> Driver<H> {
         if connection.stalled {
             let held = std::mem::take(&mut connection.input);
             connection.stalled = false;
-            self.feed_and_keep(slot, &held);
+            self.feed_and_keep(slot, &held, budget);
             return true;
         }
         // Less than a frame.
@@ -469,14 +469,14 @@ impl<H: Hosted> Driver<H> {
         self.metrics.bytes_received_total.add(read as u64);
         if !connection.closing {
             connection.input.clear();
-            self.feed_and_keep(slot, buffer.get(..left + read).unwrap_or_default());
+            self.feed_and_keep(slot, buffer.get(..left + read).unwrap_or_default(), budget);
         }
         true
     }
 
-    /// Gives the machine the whole messages of `bytes` and keeps the rest.
-    fn feed_and_keep(&mut self, slot: u32, bytes: &[u8]) {
-        let (done, held_back) = match self.feed(slot, bytes) {
+    /// Gives the machine whole messages of `bytes`, `budget` of them at most, and keeps the rest.
+    fn feed_and_keep(&mut self, slot: u32, bytes: &[u8], budget: &mut usize) {
+        let (done, held_back) = match self.feed(slot, bytes, budget) {
             Fed::Some(done) => (done, false),
             Fed::HeldBack(done) => (done, true),
             Fed::Gone => return,
@@ -491,7 +491,7 @@ impl<H: Hosted> Driver<H> {
         }
     }
 
-    fn feed(&mut self, slot: u32, bytes: &[u8]) -> Fed {
+    fn feed(&mut self, slot: u32, bytes: &[u8], budget: &mut usize) -> Fed {
         let Some(connection) = connection_of(&mut self.slots, slot) else { return Fed::Gone };
         let assoc = connection.assoc;
         let ppid = match connection.channel {
@@ -519,11 +519,14 @@ impl<H: Hosted> Driver<H> {
             self.settle();
             done += length;
             messages += 1;
+            *budget = budget.saturating_sub(1);
             match connection_of(&mut self.slots, slot) {
                 Some(connection) if connection.assoc != assoc || connection.closing => {
                     break Fed::Gone;
                 }
-                Some(connection) if connection.is_held_back(limit) => break Fed::HeldBack(done),
+                Some(connection) if connection.is_held_back(limit) || *budget == 0 => {
+                    break Fed::HeldBack(done);
+                }
                 Some(_) => {}
                 None => break Fed::Gone,
             }
