@@ -4,7 +4,7 @@ use crate::config::{self, Section};
 use crate::failure::Failure;
 use clap::Args;
 use rserpool::scope::ScopeName;
-use rserpool::tls::{Settings, Tls, TlsError};
+use rserpool::tls::{Front, Settings, Tls, TlsError};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,16 +59,26 @@ impl TlsFlags {
 
 /// Opens what the settings say, and keeps it fresh.
 pub(crate) fn open(settings: Settings) -> Result<Tls, Failure> {
-    let tls = Tls::open(settings).map_err(|error| {
-        let next = match error {
-            TlsError::NoScope { .. } => "say it by --tls-scope",
-            TlsError::Name(_) => "--tls-name takes a name such as registrar.example.org",
-            _ => "`rserpool pki --help` shows how certificates are made",
-        };
-        Failure::usage(error.to_string()).next(next)
-    })?;
+    let tls = Tls::open(settings).map_err(failure)?;
     tls.reload_when_changed(LOOK);
     Ok(tls)
+}
+
+/// Opens what clients of a proxy are shown, and keeps it fresh.
+pub(crate) fn front(certificate: PathBuf, key: Option<PathBuf>) -> Result<Front, Failure> {
+    let key = key.unwrap_or_else(|| certificate.with_extension("key"));
+    let front = Front::open(certificate, key).map_err(failure)?;
+    front.reload_when_changed(LOOK);
+    Ok(front)
+}
+
+fn failure(error: TlsError) -> Failure {
+    let next = match error {
+        TlsError::NoScope { .. } => "say it by --tls-scope",
+        TlsError::Name(_) => "--tls-name takes a name such as registrar.example.org",
+        _ => "`rserpool pki --help` shows how certificates are made",
+    };
+    Failure::usage(error.to_string()).next(next)
 }
 
 /// Where files are; what is not said lies beside the others.

@@ -14,17 +14,17 @@
 //! dialled, or for one of the host names that are expected ([`Settings::names`]). What a name may do is
 //! decided by the registrar's [`Authority`].
 
+mod front;
 mod records;
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use records::fuzz;
 pub(crate) use records::{Distrust, Records, is_tls};
 
-use crate::proto::id::PoolHandle;
+use crate::proto::id::{PeId, PoolHandle};
 use crate::proto::machine::{Identity, Name, NameKind, Subject};
 use crate::proto::registrar::{Action, Authority, Grants};
 use crate::proto::wire::capability::Owner;
-use crate::proto::wire::pool_element::PoolElement;
 use crate::scope::ScopeName;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -42,7 +42,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -52,6 +52,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 pub use crate::driver::Stream;
+pub use front::Front;
 
 /// Where certificates and keys are, and whom to believe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -205,26 +206,10 @@ impl Tls {
     /// # Panics
     /// Outside a tokio runtime with time enabled.
     pub fn reload_when_changed(&self, every: Duration) {
-        let shared = Arc::downgrade(&self.0);
-        let mut seen = changed_at(&self.0.settings);
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(every).await;
-                let Some(tls) = shared.upgrade().map(Tls) else { return };
-                let now = changed_at(&tls.0.settings);
-                if now == seen {
-                    continue;
-                }
-                match tls.reload() {
-                    Ok(()) => {
-                        info!("certificates were read anew");
-                        seen = now;
-                    }
-                    // They may be half written: the next look tells.
-                    Err(error) => warn!(%error, "certificates have changed, and are not used"),
-                }
-            }
-        });
+        let settings = &self.0.settings;
+        let own = settings.own.iter().flat_map(|(certificate, key)| [certificate, key]);
+        let files = own.chain([&settings.ca]).cloned().collect();
+        keep_fresh(every, files, Arc::downgrade(&self.0), |shared| Self(shared).reload());
     }
 
     /// What it was opened with.
@@ -260,7 +245,7 @@ impl Tls {
         &self,
         socket: TcpStream,
         pool: &PoolHandle,
-        element: &PoolElement,
+        owner: Option<Owner>,
     ) -> io::Result<Stream> {
         let to = socket.peer_addr()?.ip();
         let connecting = self.current().to_elements.connect(ServerName::from(to), socket);
@@ -269,12 +254,13 @@ impl Tls {
         let stream = Stream::Secured(Box::new(TlsStream::Client(secured)));
         let identity = stream.identity();
         let grants = Grants { scope: self.scope().as_str().into(), ..Grants::default() };
-        let is_element = Authority::Secured(Arc::new(grants))
-            .permits(&identity, &Action::Deregister { handle: pool, id: element.id });
+        // What belongs to its role, whichever element of the pool it is.
+        let action = Action::Deregister { handle: pool, id: PeId(0) };
+        let is_element = Authority::Secured(Arc::new(grants)).permits(&identity, &action);
         if !is_element {
             return Err(Impostor::Pool(pool.clone()).into());
         }
-        match element.extensions.owner {
+        match owner {
             Some(owner) if identity.owner() != Some(owner) => Err(Impostor::Owner.into()),
             _ => Ok(stream),
         }
@@ -408,11 +394,36 @@ impl Current {
     }
 }
 
-/// When each file was written last.
-fn changed_at(settings: &Settings) -> Vec<Option<SystemTime>> {
-    let own = settings.own.iter().flat_map(|(certificate, key)| [certificate, key]);
-    let written = |path| std::fs::metadata(path).and_then(|file| file.modified()).ok();
-    own.chain([&settings.ca]).map(written).collect()
+/// Has files read anew when they have changed, as long as anybody uses what is made of them.
+fn keep_fresh<T: Send + Sync + 'static>(
+    every: Duration,
+    files: Vec<PathBuf>,
+    shared: Weak<T>,
+    reload: fn(Arc<T>) -> Result<(), TlsError>,
+) {
+    let changed_at = move || -> Vec<Option<SystemTime>> {
+        let written = |path| std::fs::metadata(path).and_then(|file| file.modified()).ok();
+        files.iter().map(written).collect()
+    };
+    let mut seen = changed_at();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(every).await;
+            let Some(shared) = shared.upgrade() else { return };
+            let now = changed_at();
+            if now == seen {
+                continue;
+            }
+            match reload(shared) {
+                Ok(()) => {
+                    info!("certificates were read anew");
+                    seen = now;
+                }
+                // They may be half written: the next look tells.
+                Err(error) => warn!(%error, "certificates have changed, and are not used"),
+            }
+        }
+    });
 }
 
 /// The scope that is given, or that of the own certificate.

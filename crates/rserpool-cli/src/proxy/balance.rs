@@ -20,6 +20,7 @@ use rserpool::PoolUser;
 use rserpool::pool_user::{Resolution, ResolveError};
 use rserpool::proto::id::{PeId, PoolHandle};
 use rserpool::proto::policy::{Dice, Policy, PolicyNumber, PolicyParameter, PolicyTable, Seat};
+use rserpool::proto::wire::capability::Owner;
 use rserpool::proto::wire::transport::Transport;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -35,6 +36,8 @@ use tracing::{debug, info, warn};
 pub(super) struct Target {
     pub(super) pe: PeId,
     pub(super) address: SocketAddr,
+    /// Whose certificate it has to have, as the registrar says.
+    pub(super) owner: Option<Owner>,
 }
 
 /// How long things last.
@@ -207,7 +210,8 @@ fn entries(resolution: &Resolution) -> Vec<(Target, PolicyParameter)> {
     elements
         .filter_map(|element| match element.user_transport {
             Transport::Tcp(address) => {
-                Some((Target { pe: element.id, address }, element.policy.clone()))
+                let owner = element.extensions.owner;
+                Some((Target { pe: element.id, address, owner }, element.policy.clone()))
             }
             _ => None,
         })
@@ -410,7 +414,10 @@ mod tests {
     fn element(number: u32, weight: u32) -> (Target, PolicyParameter) {
         let port = 1000 + u16::try_from(number).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        (Target { pe: PeId(number), address }, PolicyParameter::new(ROUND_ROBIN, &[weight]))
+        (
+            Target { pe: PeId(number), address, owner: None },
+            PolicyParameter::new(ROUND_ROBIN, &[weight]),
+        )
     }
 
     /// Elements that take turns.

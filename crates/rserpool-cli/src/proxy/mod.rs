@@ -15,20 +15,25 @@
 mod balance;
 mod pipe;
 mod relay;
+#[cfg(test)]
+mod secured_tests;
 mod serve;
 
 use crate::args::{RegistrarFlags, TimerFlags};
 use crate::failure::Failure;
 use crate::signals::Stop;
+use crate::tls;
 use crate::units::parse_duration;
 use balance::{Balance, Times};
 use rserpool::PoolUser;
 use rserpool::pool_user::PoolUserConfig;
 use rserpool::proto::timers::UserTimers;
 use rserpool::scope::PoolName;
-use serve::Serve;
+use rserpool::tls::{Front, Tls};
+use serve::{Security, Serve};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
@@ -46,6 +51,26 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     registrars: RegistrarFlags,
+
+    /// End TLS here: the certificate that clients are shown, PEM, for the name by which they come
+    ///
+    /// Clients speak TLS 1.3 and are asked nothing. Without it their bytes pass as they are, TLS or not.
+    #[arg(long, value_name = "FILE", help_heading = "Secured scopes")]
+    tls_listen_cert: Option<PathBuf>,
+
+    /// Its key [default: as --tls-listen-cert, ending in .key]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_listen_cert",
+        help_heading = "Secured scopes"
+    )]
+    tls_listen_key: Option<PathBuf>,
+
+    /// Speak TLS with the elements: their certificates are of the scope, for the pool, and of whoever
+    /// has registered them; others are passed over
+    #[arg(long, help_heading = "Secured scopes")]
+    tls_elements: bool,
 
     #[command(flatten)]
     timers: TimerFlags,
@@ -84,6 +109,9 @@ Examples:
   rserpool proxy db --listen 0.0.0.0:5432 --drain 10m --threads 2
       any protocol on TCP; connections have ten minutes to end when the proxy is stopped
 
+  rserpool proxy web --tls-cert pki/alice.pem --tls-elements --tls-listen-cert www.pem
+      https://127.0.0.1:8080/, in a secured scope whose elements speak TLS with certificates of the pool
+
 A connection stays with its element until one side ends it. Elements that cannot be connected to are
 reported and passed over, and the client sees nothing of it; a connection to an element that dies is
 broken, as it would be without a proxy. --log-level rserpool::proxy=debug shows every connection.";
@@ -93,14 +121,28 @@ impl Args {
         let max_connections = enough_descriptors(self.max_connections, self.threads);
         let listener = listen(self.listen)?;
         let address = listener.local_addr().unwrap_or(self.listen);
-        let balance = self.balance(stop).await?;
+        let clients = self.front()?;
+        let (balance, tls) = self.balance(stop).await?;
+        let elements = tls.filter(|_| self.tls_elements);
+        if self.tls_elements && elements.is_none() {
+            return Err(Failure::usage("--tls-elements needs to know whom to believe")
+                .next("say it by --tls-cert or --tls-ca"));
+        }
+        let (terminates, originates) = (clients.is_some(), elements.is_some());
         let serve = Arc::new(Serve::new(
             self.pool.handle.clone(),
             Arc::clone(&balance),
             self.connect_timeout,
             self.wait,
+            Security { clients, elements },
         ));
-        info!(handle = %self.pool, listen = %address, "serving");
+        info!(
+            handle = %self.pool,
+            listen = %address,
+            clients_secured = terminates,
+            elements_secured = originates,
+            "serving"
+        );
 
         let mut threads = Vec::new();
         for _ in 0..self.threads {
@@ -138,7 +180,7 @@ impl Args {
 
 impl Args {
     /// Starts to keep the list of elements.
-    async fn balance(&self, stop: &Stop) -> Result<Arc<Balance>, Failure> {
+    async fn balance(&self, stop: &Stop) -> Result<(Arc<Balance>, Option<Tls>), Failure> {
         let mut timers = UserTimers::preset(self.timers.timers.into());
         let times = Times {
             renew: timers.stale_cache_value,
@@ -154,12 +196,20 @@ impl Args {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)
             .map_err(|error| Failure::failed(format!("the system has no randomness: {error}")))?;
+        let tls = registrars.network.tls.clone();
         let user = PoolUser::with(config, registrars.network);
         let (balance, wishes) = Balance::new(self.pool.handle.clone(), times, seed);
         let balance = Arc::new(balance);
         let renewed = Arc::clone(&balance);
         tokio::spawn(async move { renewed.renew_forever(user, wishes).await });
-        Ok(balance)
+        Ok((balance, tls))
+    }
+
+    /// What clients are shown, if TLS ends here.
+    fn front(&self) -> Result<Option<Front>, Failure> {
+        let Some(certificate) = self.tls_listen_cert.clone() else { return Ok(None) };
+        let key = self.tls_listen_key.clone();
+        tls::front(certificate, key).map(Some)
     }
 }
 

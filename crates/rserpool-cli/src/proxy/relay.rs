@@ -10,10 +10,13 @@
 //! direction fills that buffer, it is a large transfer, and on Linux the kernel then moves pages
 //! from socket to socket through a pipe (splice(2)) without copying them here.
 //!
+//! What comes by TLS or goes by it is copied, by the same rules.
+//!
 //! An end in order (FIN) reaches the other side as one, a reset as a reset. What a byte means is
 //! never looked at.
 
 use super::pipe;
+use rserpool::tls::Stream;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -65,7 +68,7 @@ impl How {
 }
 
 /// Moves bytes both ways until both sides have finished or one of them breaks.
-pub(crate) async fn relay(client: TcpStream, element: TcpStream) -> Ended {
+pub(crate) async fn relay(client: Stream, element: Stream) -> Ended {
     let mut relay = Relay {
         client,
         element,
@@ -77,16 +80,16 @@ pub(crate) async fn relay(client: TcpStream, element: TcpStream) -> Ended {
     };
     let how = poll_fn(|cx| relay.poll(cx)).await;
     match how {
-        How::ClientBroke => reset_on_close(&relay.element),
-        How::ElementBroke => reset_on_close(&relay.client),
+        How::ClientBroke => reset_on_close(relay.element.socket()),
+        How::ElementBroke => reset_on_close(relay.client.socket()),
         How::Finished | How::Unanswered | How::HalfClosed => {}
     }
     Ended { up: relay.up.moved, down: relay.down.moved, how }
 }
 
 struct Relay {
-    client: TcpStream,
-    element: TcpStream,
+    client: Stream,
+    element: Stream,
     up: Direction,
     down: Direction,
     client_spoke_last: bool,
@@ -186,8 +189,8 @@ impl Direction {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
+        from: &mut Stream,
+        to: &mut Stream,
         last: bool,
     ) -> Result<(), Side> {
         for _ in 0..READS_MAX {
@@ -199,10 +202,12 @@ impl Direction {
                 Poll::Ready(result) => result.map_err(|_| Side::To)?,
             }
             if self.stage == Stage::Flushing {
-                // Shutting a TCP stream down is immediate. It fails if the other side is gone,
-                // which reading from it tells better.
-                if !last {
-                    let _ = Pin::new(&mut *to).poll_shutdown(cx);
+                // Shutting a TCP stream down is immediate; TLS says its end before. It fails if the
+                // other side is gone, which reading from it tells better.
+                if (!last || matches!(to, Stream::Secured(_)))
+                    && Pin::new(&mut *to).poll_shutdown(cx).is_pending()
+                {
+                    return Ok(());
                 }
                 self.stage = Stage::Done;
                 return Ok(());
@@ -222,13 +227,14 @@ impl Direction {
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
+        from: &mut Stream,
+        to: &mut Stream,
     ) -> Result<Poll<usize>, Side> {
         if self.large
+            && let (Stream::Plain(plain), Stream::Plain(_)) = (&*from, &*to)
             && let Some(pipe) = pipe::take()
         {
-            return match pipe.poll_fill(cx, from) {
+            return match pipe.poll_fill(cx, plain) {
                 Poll::Pending => Ok(Poll::Pending),
                 Poll::Ready(Err(_)) => Err(Side::From),
                 Poll::Ready(Ok(None)) => Ok(Poll::Ready(0)),
@@ -265,10 +271,10 @@ impl Direction {
         })
     }
 
-    /// Writes what waits.
-    fn poll_flush(&mut self, cx: &mut Context<'_>, to: &mut TcpStream) -> Poll<io::Result<()>> {
+    /// Writes what waits, in TLS as well.
+    fn poll_flush(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
         match &mut self.waiting {
-            Waiting::Nothing => return Poll::Ready(Ok(())),
+            Waiting::Nothing => {}
             Waiting::Bytes { bytes, written } => {
                 while let Some(left) = bytes.get(*written..)
                     && !left.is_empty()
@@ -276,10 +282,10 @@ impl Direction {
                     *written += ready!(Pin::new(&mut *to).poll_write(cx, left))?;
                 }
             }
-            Waiting::Pipe(filled) => ready!(filled.poll_drain(cx, to))?,
+            Waiting::Pipe(filled) => ready!(filled.poll_drain(cx, to.socket()))?,
         }
         self.waiting = Waiting::Nothing;
-        Poll::Ready(Ok(()))
+        Pin::new(to).poll_flush(cx)
     }
 }
 
@@ -324,7 +330,7 @@ mod tests {
         let (accepted, _) = listener.accept().await.unwrap();
         let connected = TcpStream::connect(address).await.unwrap();
         let (element, _) = listener.accept().await.unwrap();
-        (client, element, tokio::spawn(relay(accepted, connected)))
+        (client, element, tokio::spawn(relay(Stream::Plain(accepted), Stream::Plain(connected))))
     }
 
     #[tokio::test]

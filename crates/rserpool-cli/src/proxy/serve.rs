@@ -4,6 +4,7 @@ use super::balance::{Balance, Target};
 use super::relay::{How, relay, reset_on_close};
 use crate::signals::Stop;
 use rserpool::proto::id::{PeId, PoolHandle};
+use rserpool::tls::{Front, Stream, Tls};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -21,7 +22,17 @@ pub(super) struct Serve {
     balance: Arc<Balance>,
     connect_timeout: Duration,
     wait: Duration,
+    security: Security,
     counters: Counters,
+}
+
+/// What is secured here; nothing by default, and then bytes pass as they are.
+#[derive(Default)]
+pub(super) struct Security {
+    /// What clients are shown.
+    pub(super) clients: Option<Front>,
+    /// Whom elements have to prove to be.
+    pub(super) elements: Option<Tls>,
 }
 
 /// What has happened so far.
@@ -51,8 +62,9 @@ impl Serve {
         balance: Arc<Balance>,
         connect_timeout: Duration,
         wait: Duration,
+        security: Security,
     ) -> Self {
-        Self { handle, balance, connect_timeout, wait, counters: Counters::default() }
+        Self { handle, balance, connect_timeout, wait, security, counters: Counters::default() }
     }
 
     pub(super) fn totals(&self) -> Totals {
@@ -112,10 +124,17 @@ impl Serve {
     }
 
     /// One client from beginning to end.
-    async fn connection(&self, client: TcpStream, from: SocketAddr) {
+    pub(super) async fn connection(&self, client: TcpStream, from: SocketAddr) {
+        let client = match &self.security.clients {
+            None => Stream::Plain(client),
+            Some(front) => match front.accept(client).await {
+                Ok(client) => client,
+                Err(error) => return debug!(client = %from, %error, "no TLS with a client"),
+            },
+        };
         let Some((element, target)) = self.connect().await else {
             self.counters.unserved.fetch_add(1, Relaxed);
-            reset_on_close(&client);
+            reset_on_close(client.socket());
             return;
         };
         debug!(handle = %self.handle, pe = %target.pe, address = %target.address, client = %from, "connected");
@@ -138,7 +157,7 @@ impl Serve {
     }
 
     /// A connection to an element, or `None` if there was none within the time a client waits.
-    async fn connect(&self) -> Option<(TcpStream, Target)> {
+    async fn connect(&self) -> Option<(Stream, Target)> {
         // Nearly always the first one accepts, and then no time is looked at.
         let mut tried = Vec::new();
         if let Some(target) = self.balance.next(&tried)
@@ -166,14 +185,18 @@ impl Serve {
         }
     }
 
-    async fn try_element(&self, target: Target, tried: &mut Vec<PeId>) -> Option<TcpStream> {
-        let connect = TcpStream::connect(target.address);
-        let error = match timeout(self.connect_timeout, connect).await {
-            Ok(Ok(element)) => {
-                // As the clients' connections, which have it from the listening socket.
-                let _ = element.set_nodelay(true);
-                return Some(element);
+    async fn try_element(&self, target: Target, tried: &mut Vec<PeId>) -> Option<Stream> {
+        let connect = async {
+            let socket = TcpStream::connect(target.address).await?;
+            // As the clients' connections, which have it from the listening socket.
+            let _ = socket.set_nodelay(true);
+            match &self.security.elements {
+                Some(tls) => tls.connect_element(socket, &self.handle, target.owner).await,
+                None => Ok(Stream::Plain(socket)),
             }
+        };
+        let error = match timeout(self.connect_timeout, connect).await {
+            Ok(Ok(element)) => return Some(element),
             Ok(Err(error)) => error,
             Err(_) => io::ErrorKind::TimedOut.into(),
         };
@@ -223,12 +246,12 @@ mod tests {
         let minute = Duration::from_secs(60);
         let times = Times { renew: minute, set_aside: minute, keep_list: minute };
         let (balance, _) = Balance::new(handle.clone(), times, [1; 32]);
-        Arc::new(Serve::new(handle, Arc::new(balance), minute, wait))
+        Arc::new(Serve::new(handle, Arc::new(balance), minute, wait, Security::default()))
     }
 
     fn give(serve: &Serve, addresses: &[SocketAddr]) {
         let element = |(pe, address): (u32, &SocketAddr)| {
-            let target = Target { pe: PeId(pe), address: *address };
+            let target = Target { pe: PeId(pe), address: *address, owner: None };
             (target, PolicyParameter::new(ROUND_ROBIN, &[]))
         };
         serve.balance.replace(ROUND_ROBIN, (1..).zip(addresses).map(element).collect());

@@ -52,7 +52,9 @@ impl Link {
                 let limit = (carriage == Carriage::Mapped).then_some(limit);
                 let socket = TcpStream::connect(first).await?;
                 let stream = match tls {
-                    Some(tls) => tls.connect_element(socket, pool, element).await?,
+                    Some(tls) => {
+                        tls.connect_element(socket, pool, element.extensions.owner).await?
+                    }
                     None => Stream::Plain(socket),
                 };
                 Carrier::Tcp(tcp::Connection::new(stream, limit))
