@@ -8,6 +8,7 @@ use crate::view::{self, PoolView};
 use rserpool::proto::id::PoolHandle;
 use rserpool::proto::machine::Locator;
 use rserpool::table::{Options, TableError};
+use serde::Serialize;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
@@ -36,12 +37,22 @@ pub(crate) struct EnrpFlag {
 }
 
 const EXAMPLES: &str = "\
-All elements are shown, in the order of their identifiers; nothing is used by looking.
+All elements are shown, in the order of their identifiers; nothing is used by looking. Whether the scope
+is a secured one is said on stderr, and with --json of each pool.
 
 Examples:
   rserpool list
   rserpool list web
   rserpool list --json | jq -r '.[] | \"\\(.pool) \\(.elements | length)\"'";
+
+/// What is shown with `--json`.
+#[derive(Debug, Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    pool: PoolView,
+    /// Whether the scope is a secured one.
+    secured: bool,
+}
 
 impl Args {
     pub(crate) async fn run(self, stop: &Stop) -> Result<(), Failure> {
@@ -52,10 +63,17 @@ impl Args {
         if let (Some(handle), true) = (&self.pool, pools.is_empty()) {
             return Err(Failure::unknown_pool(handle));
         }
+        // What TLS was agreed on with is a registrar of a secured scope, which speaks nothing else.
+        let secured = self.enrp.tls.settings().is_some();
         if self.output.json {
-            return output::print_json(&pools);
+            let listed = |pool| Listed { pool, secured };
+            return output::print_json(&pools.into_iter().map(listed).collect::<Vec<_>>());
         }
         output::print(view::table(&pools))?;
+        output::talk(match secured {
+            true => "a secured scope: certificates say who may do what",
+            false => "an open scope: whoever reaches its registrars may do everything",
+        });
         if pools.is_empty() {
             output::talk("there are no pools yet: `rserpool element --help` shows how to make one");
         }

@@ -52,12 +52,14 @@ fn an_adopted_server_is_listed_resolved_and_watched_until_it_is_gone() {
     let list = run(&["list", "web", "--json", "--enrp", &scope.enrp]);
     let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
     assert_eq!(list[0]["elements"][0], added["element"]);
+    assert_eq!(list[0]["secured"], false);
     let resolved = scope.resolve("web");
     assert!(resolved.status.success());
     let resolved: serde_json::Value = serde_json::from_slice(&resolved.stdout).unwrap();
     assert_eq!(resolved["elements"][0], added["element"]);
     assert_eq!(resolved["elements"][0]["policy"]["name"], "least-used");
     let table = run(&["list", "--enrp", &scope.enrp]);
+    assert!(stderr(&table).contains("open scope"), "{table:?}");
     let table = String::from_utf8(table.stdout).unwrap();
     assert!(table.contains("least-used load=25%"), "{table}");
     assert!(!table.contains('\u{1b}'), "colours in a pipe: {table:?}");
@@ -552,7 +554,7 @@ fn a_scope_is_secured_by_a_few_commands_and_lets_nobody_in_who_has_no_certificat
     let list = |who: &[&str]| run(&[&["list", "--json", "--enrp", &scope.enrp], who].concat());
     let listed = list(&["--tls-cert", &certificate("operator")]);
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
-    assert_eq!(listed[0]["pool"], "web");
+    assert_eq!((&listed[0]["pool"], &listed[0]["secured"]), (&"web".into(), &true.into()));
     assert_eq!(list(&[]).status.code(), Some(1));
     assert_eq!(list(&["--tls-cert", &certificate("user")]).status.code(), Some(1));
     let resolve = |who: &[&str]| {
