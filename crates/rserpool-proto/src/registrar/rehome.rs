@@ -55,7 +55,10 @@ impl Registrar {
         let Some(to) = self.listens_at(slot) else {
             return;
         };
-        let connected = self.associations.iter().find(|(_, known)| known.remote.meets(&to));
+        let connected = self
+            .associations
+            .iter()
+            .find(|(_, known)| known.channel == Channel::Asap && known.remote.meets(&to));
         if let Some(assoc) = connected.map(|(assoc, _)| *assoc) {
             return self.ask_home(now, slot, assoc);
         }
