@@ -106,4 +106,4 @@ while read -r size count least; do
   at_least "share of the messages of $size bytes of a bare association" $((least - ${LAB_MARGIN:-0} / 2)) "$share" %
   figure sessions "messages of $size bytes" "session, 1/s" "$session"
   figure sessions "messages of $size bytes" "association, 1/s" "$bare"
-done <<<$'100 20000 80\n10000 20000 70'
+done <<<$'100 20000 80\n10000 20000 60'

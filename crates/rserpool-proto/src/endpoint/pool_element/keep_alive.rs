@@ -55,11 +55,13 @@ impl PoolElement {
         }
     }
 
-    /// Whether this is another association of the very registrar that is the home: an old one, or one
-    /// on which it has called us home before.
+    /// Whether this is another association of the very registrar that is the home, over whatever
+    /// transport: an old one, or one on which it has called us home before.
     fn is_homes(&self, assoc: AssociationId) -> bool {
         let visitor = self.visitors.get(&assoc);
-        visitor.zip(self.hunt.home_locator()).is_some_and(|(visitor, home)| visitor.meets(home))
+        visitor
+            .zip(self.hunt.home_locator())
+            .is_some_and(|(visitor, home)| visitor.port == home.port && visitor.shares_host(home))
     }
 
     fn acknowledge(&mut self, now: Instant, assoc: AssociationId) {
