@@ -13,6 +13,16 @@ use crate::planted::planted;
 use crate::time::{Duration, Instant};
 use crate::wire::enrp::Body;
 
+/// A difference from a peer that audits do not end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Vain {
+    /// Its digest or checksum less ours: the same for as long as both learn the same.
+    difference: u64,
+    /// Doubled by every audit in vain, up to `max_latency`.
+    pause: Duration,
+    until: Instant,
+}
+
 impl Registrar {
     /// Compares what a peer says of its elements with what is known of them here.
     pub(super) fn compare(
@@ -25,19 +35,44 @@ impl Registrar {
         if !self.is_serving() {
             return;
         }
-        let in_sync = match (digest, checksum) {
+        let difference = match (digest, checksum) {
             // It covers more than the checksum: a lost re-registration shows too.
-            (Some(digest), _) => digest == self.handlespace.digest(server),
+            (Some(digest), _) => digest.wrapping_sub(self.handlespace.digest(server)),
             // rsplib's accumulator loses carries; a value equal to either is in sync.
+            (None, Some(checksum)) if checksum == self.handlespace.checksum_rsplib(server) => 0,
             (None, Some(checksum)) => {
-                checksum == self.handlespace.checksum(server)
-                    || checksum == self.handlespace.checksum_rsplib(server)
+                u64::from(checksum.wrapping_sub(self.handlespace.checksum(server)))
             }
-            (None, None) => true,
+            (None, None) => 0,
         };
-        if !in_sync && !planted!("digest-not-compared") {
-            self.audit(now, server);
+        if difference == 0 {
+            if let Some(peer) = self.peers.get_mut(&server) {
+                peer.vain = None;
+            }
+        } else if !planted!("digest-not-compared") {
+            self.audit_for(now, server, difference);
         }
+    }
+
+    /// Audits a peer for a difference, unless that very difference has outlived audits and it is too
+    /// early for another one.
+    ///
+    /// What a peer has and we know better stays different until it hears what we have heard: while it
+    /// is cut off from the new home of an element, say. Its table would be read at every heartbeat.
+    fn audit_for(&mut self, now: Instant, server: ServerId, difference: u64) {
+        let (heartbeat, longest) =
+            (self.config.timers.peer_heartbeat, self.config.timers.max_latency);
+        let Some(peer) = self.peers.get_mut(&server).filter(|peer| peer.audit.is_none()) else {
+            return;
+        };
+        let pause = match &peer.vain {
+            Some(vain) if vain.difference != difference => Duration::ZERO,
+            Some(vain) if now < vain.until => return,
+            Some(vain) => (vain.pause * 2).max(heartbeat).min(longest),
+            None => Duration::ZERO,
+        };
+        peer.vain = Some(Vain { difference, pause, until: now + pause });
+        self.audit(now, server);
     }
 
     /// Begins to read a peer's own elements, unless that is being done already (§3.6.3).
@@ -76,6 +111,7 @@ impl Registrar {
         if rejected {
             // The next presence that differs begins anew.
             peer.audit = None;
+            peer.vain = None;
             self.timers.cancel(Timer::Audit(server));
         } else if more {
             self.ask_for_table(now, server, assoc);
@@ -94,6 +130,7 @@ impl Registrar {
         let timers = &self.config.timers;
         if let Some(peer) = self.peers.get_mut(&server) {
             peer.audit = None;
+            peer.vain = None;
             let patience = peer.audit_patience.max(timers.max_time_no_response);
             peer.audit_patience = (patience * 2).min(timers.max_latency);
         }

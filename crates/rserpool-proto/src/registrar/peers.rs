@@ -11,6 +11,7 @@
 //! is a registrar that has spoken. Between two registrars there may be two connections for a while,
 //! one opened by each: the one opened by the higher identifier stays.
 
+use super::audit::Vain;
 use super::supervision::RoundTrip;
 use super::{Event, Ignored, Registrar, Timer};
 use crate::id::{AssociationId, ServerId};
@@ -43,6 +44,8 @@ pub(super) struct Peer {
     pub(super) audit: Option<Instant>,
     /// Time that a piece of its table is waited for at least: doubled when one did not come.
     pub(super) audit_patience: Duration,
+    /// What the latest audits have not ended.
+    pub(super) vain: Option<Vain>,
     /// How often elements were claimed back from it.
     claims: Pace,
 }
@@ -653,6 +656,7 @@ impl Peer {
             yielded: false,
             audit: None,
             audit_patience: Duration::ZERO,
+            vain: None,
             claims: Pace::default(),
         }
     }

@@ -423,7 +423,8 @@ impl World {
         Ok(())
     }
 
-    /// What a registrar has had for so long, and another one does not know as that one's.
+    /// What a registrar has had for so long, and another one does not know as that one's, nor as it
+    /// has been later: an element may have gone to a third one from a home that is cut off from both.
     fn lacking(&self, home: NodeId, other: NodeId, limit: u64) -> Vec<(PoolHandle, PeId)> {
         let mut lacking = Vec::new();
         if home == other || !self.works(other) {
@@ -441,7 +442,11 @@ impl World {
         let now = self.local(home);
         for (name, entry) in &model.elements {
             let known = copy.handlespace().element(name.0.as_bytes(), name.1);
-            let lacks = known.is_none_or(|known| known.home() != machine.id());
+            let had = machine.handlespace().element(name.0.as_bytes(), name.1);
+            let seq = |element: &Element| element.stamp().map(|stamp| stamp.seq);
+            let lacks = known.is_none_or(|known| {
+                known.home() != machine.id() && seq(known) <= had.and_then(seq)
+            });
             if lacks && micros(now.saturating_since(entry.since)) > limit {
                 lacking.push(name.clone());
             }

@@ -157,6 +157,38 @@ fn a_table_that_does_not_come_is_asked_for_less_and_less_often() {
 }
 
 #[test]
+fn a_difference_that_audits_do_not_end_is_audited_less_and_less_often_and_another_one_at_once() {
+    let mut world = World::new(3);
+    world.element(1);
+    world.pass(millis(10));
+    // The second hears that the element has gone to the third, and nobody tells the first.
+    world.lose =
+        |body| matches!(body, Body::HandleTableResponse { entries, .. } if entries.is_empty());
+    let mut moved = world.space(2).element(b"EchoPool", PeId(0)).unwrap().to_wire();
+    moved.home = ServerId(3);
+    moved.extensions.stamp = moved.extensions.stamp.map(|at| Stamp { seq: at.seq + 9, ..at });
+    let by = world.assoc(2, 3).unwrap();
+    world.say(2, by, 3, update(UpdateAction::Add, false, moved));
+    let audited_within = |world: &mut World, seconds| {
+        let of_first = |event: &Event| matches!(event, Event::Audited { server: ServerId(1), .. });
+        let before = world.seen(of_first);
+        world.pass(Duration::from_secs(seconds));
+        world.seen(of_first) - before
+    };
+    let (first, later) = (audited_within(&mut world, 5), audited_within(&mut world, 20));
+    assert!((3..=6).contains(&first) && (3..=5).contains(&later), "{first} {later}");
+    assert_eq!(world.space(2).element(b"EchoPool", PeId(0)).unwrap().home(), ServerId(3));
+    // What is lost besides is found as soon as ever.
+    world.lose = |body| match body {
+        Body::HandleTableResponse { entries, .. } => entries.is_empty(),
+        body => matches!(body, Body::HandleUpdate { .. }),
+    };
+    world.element(1);
+    world.pass(millis(510));
+    assert!(world.space(2).element(b"EchoPool", PeId(1)).is_some());
+}
+
+#[test]
 fn a_late_deletion_does_not_remove_a_newer_registration() {
     let mut world = World::new(2);
     world.element(1);
