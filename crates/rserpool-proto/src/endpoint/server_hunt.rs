@@ -160,7 +160,7 @@ impl ServerHunt {
     }
 
     /// How many things it remembers.
-    #[cfg(feature = "testing")]
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn kept(&self) -> usize {
         self.candidates.len() + self.attempts.len()
     }

@@ -44,7 +44,7 @@ const AT_ONCE: u32 = 4;
 
 impl Admission {
     /// How many wait.
-    #[cfg(feature = "testing")]
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }

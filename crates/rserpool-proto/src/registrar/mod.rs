@@ -262,23 +262,26 @@ impl Registrar {
     }
 
     /// How many things it remembers and queues, the handlespace left out: what must be bounded.
-    #[cfg(feature = "testing")]
+    #[cfg(any(test, feature = "testing"))]
     pub fn kept(&self) -> usize {
         let held = self.associations.values().map(|known| known.elements.len());
-        self.associations.len()
-            + held.sum::<usize>()
-            + self.supervised.len()
-            + self.timers.len()
-            + self.outputs.len()
-            + self.peers.len()
-            + self.contacts.len()
-            + self.attempts.len()
-            + self.takeovers.len()
-            + self.rehoming.len()
-            + self.calls.len()
-            + self.admission.len()
-            + self.watches.len()
-            + self.rates.len()
+        let sizes = [
+            self.associations.len(),
+            held.sum(),
+            self.supervised.len(),
+            self.timers.len(),
+            self.outputs.len(),
+            self.peers.len(),
+            self.contacts.len(),
+            self.attempts.len(),
+            self.takeovers.len(),
+            self.rehoming.len(),
+            self.calls.len(),
+            self.admission.len(),
+            self.watches.len(),
+            self.rates.len(),
+        ];
+        sizes.into_iter().sum()
     }
 
     /// How many watches there are: pools whose changes an association is told.

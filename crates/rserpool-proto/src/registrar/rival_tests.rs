@@ -286,6 +286,36 @@ fn an_element_that_a_call_has_missed_is_awaited_unless_nobody_listens_there() {
 }
 
 #[test]
+fn elements_that_listen_at_two_places_are_called_at_both() {
+    let mut world = World::new(1);
+    world.intrude(1, STRANGE);
+    world.say(1, STRANGE, 9, presence());
+    let mut element = {
+        let mut other = World::new(1);
+        other.element(1);
+        other.pass(millis(10));
+        other.copy(1)
+    };
+    element.home = ServerId(9);
+    element.extensions.asap_over_tcp = None;
+    for (id, port) in [(1, 9009), (2, 9010), (3, 9010)] {
+        element.id = PeId(id);
+        let (addresses, transport_use) = (locator(9).addresses, TransportUse::DataOnly);
+        element.asap_transport = Some(SctpTransport { port, transport_use, addresses });
+        world.say(1, STRANGE, 9, update(UpdateAction::Add, true, element.clone()));
+    }
+    world.cut(1, 9);
+    world.cut(1, 10);
+    world.pass(millis(1));
+    let attempts: Vec<_> = world.registrars[&1].calls.keys().copied().collect();
+    assert_eq!(attempts.len(), 2, "once each");
+    for attempt in attempts {
+        world.input(1, Input::ConnectFailed { attempt, reason: CloseReason::Refused });
+    }
+    assert_eq!(world.known(1), [], "nobody listens at either");
+}
+
+#[test]
 fn messages_of_a_doubted_registrar_are_noted_as_ignored() {
     let mut world = World::new(2);
     world.intrude(1, STRANGE);

@@ -154,9 +154,10 @@ impl PoolElement {
     }
 
     /// How many things it remembers and queues, the handlespace left out: what must be bounded.
-    #[cfg(feature = "testing")]
+    #[cfg(any(test, feature = "testing"))]
     pub fn kept(&self) -> usize {
-        self.visitors.len() + self.waiting.len() + self.outputs.len() + self.hunt.kept()
+        let sizes = [self.visitors.len(), self.waiting.len(), self.outputs.len(), self.hunt.kept()];
+        sizes.into_iter().sum()
     }
 
     /// What has become of it.

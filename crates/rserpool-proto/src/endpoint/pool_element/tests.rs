@@ -451,6 +451,8 @@ fn strangers_that_come_are_few() {
     let (mut bench, _) = registered(config(&[3863]));
     let visitors: Vec<_> = (0..20).map(|port| bench.visit(port)).collect();
     assert_eq!(bench.closed(), visitors[MAX_VISITORS..]);
+    // And so is what is kept: who has come, and the home.
+    assert_eq!(bench.machine.kept(), MAX_VISITORS + 1);
 }
 
 #[test]
@@ -578,6 +580,10 @@ fn an_expiry_is_told_and_answered_by_a_registration() {
     bench.receive(home, expired(ID));
     assert!(bench.sent().is_empty());
     bench.pass_ms(250);
+    assert_eq!(letters(&bench.sent()), [(home, 'R')]);
+    // A pause is enough.
+    bench.receive(home, granted(ID, false));
+    bench.receive(home, expired(ID));
     assert_eq!(letters(&bench.sent()), [(home, 'R')]);
 }
 

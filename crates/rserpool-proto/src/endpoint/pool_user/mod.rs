@@ -102,16 +102,19 @@ impl PoolUser {
     }
 
     /// How many things it remembers and queues, the handlespace left out: what must be bounded.
-    #[cfg(feature = "testing")]
+    #[cfg(any(test, feature = "testing"))]
     pub fn kept(&self) -> usize {
-        self.cache.kept()
-            + self.questions.len()
-            + self.questions.waiting()
-            + self.watches.len()
-            + self.sent.len()
-            + self.reports.len()
-            + self.outputs.len()
-            + self.hunt.kept()
+        let sizes = [
+            self.cache.kept(),
+            self.questions.len(),
+            self.questions.waiting(),
+            self.watches.len(),
+            self.sent.len(),
+            self.reports.len(),
+            self.outputs.len(),
+            self.hunt.kept(),
+        ];
+        sizes.into_iter().sum()
     }
 
     /// Its home registrar, if it has one.

@@ -97,7 +97,11 @@ fn a_question_is_asked_once_and_answered_from_the_cache_while_fresh() {
     };
     assert_eq!((*to, *subscribe, handle, *items), (home, false, &pool(), Some(3)));
     assert!(capabilities.is_some());
+    // The question, who waits for its answer, that it was sent, and where registrars are.
+    assert_eq!(bench.machine.kept(), 4);
     bench.receive(home, answer(&pool(), &[1, 2], Some(5)));
+    // A pool of two elements in their place.
+    assert_eq!(bench.machine.kept(), 4);
     let events = bench.events();
     let [Event::Resolved { request: RequestId(1), result: Ok(found) }] = &events[..] else {
         panic!("{events:?}")

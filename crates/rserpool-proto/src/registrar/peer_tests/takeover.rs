@@ -42,6 +42,20 @@ fn a_silent_registrar_is_found_by_its_missing_presences() {
 }
 
 #[test]
+fn the_living_are_not_dialled_again_when_one_has_died() {
+    let mut world = World::new(4);
+    world.kill(4, false);
+    let before = world.assocs;
+    world.pass(Duration::from_secs(10));
+    assert_eq!(world.seen(|event| matches!(event, Event::PeerLost { .. })), 3);
+    assert_eq!(world.assocs, before);
+    // And one that comes back is.
+    world.start(4, &[]);
+    world.pass(Duration::from_secs(10));
+    assert!((1..=3).all(|id| world.assoc(id, 4).is_some()));
+}
+
+#[test]
 fn two_registrars_that_find_a_third_one_dead_take_it_over_once() {
     // RFC 5353 §3.5.1 rule 2.
     let mut world = World::new(5);

@@ -41,6 +41,19 @@ fn an_element_with_a_second_path_has_the_time_that_sctp_takes_to_use_it() {
 }
 
 #[test]
+fn an_element_that_re_registers_all_the_time_is_not_asked_for_a_sign_of_life() {
+    let mut scene = Scene::new();
+    let holder = scene.asap();
+    for _ in 0..40 {
+        assert_eq!(scene.register(holder, element(1)), []);
+        scene.wait(Duration::from_millis(50));
+    }
+    assert_eq!(scene.answers(holder), []);
+    scene.wait(Duration::from_secs(1));
+    assert!(!scene.answers(holder).is_empty());
+}
+
+#[test]
 fn only_the_association_that_holds_an_element_answers_for_it() {
     let mut scene = Scene::new();
     let (holder, other) = (scene.asap(), scene.asap());

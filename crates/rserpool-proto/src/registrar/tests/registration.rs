@@ -404,3 +404,18 @@ fn a_life_is_told_to_our_own_in_whole_seconds_never_less_than_it_is() {
         assert_eq!(compat.element(&element, false).life, stranger, "{kept} ms");
     }
 }
+
+#[test]
+fn what_is_kept_is_counted_and_goes_when_those_have_gone_for_whom_it_was() {
+    let mut scene = Scene::new();
+    let nobody = scene.registrar.kept();
+    let assoc = scene.asap();
+    for id in 0..10 {
+        scene.register(assoc, element(id));
+    }
+    // Each is held, supervised, and asked in time.
+    assert!((nobody + 31..nobody + 40).contains(&scene.registrar.kept()));
+    scene.input(Input::Closed { assoc, reason: CloseReason::Lost });
+    scene.wait(Duration::from_secs(60));
+    assert_eq!(scene.registrar.kept(), nobody);
+}
