@@ -210,6 +210,11 @@ fn a_question_does_not_wait_for_a_long_t5() {
     assert!(bench.dialled().is_empty());
     bench.resolve(1);
     assert_eq!(bench.dialled(), [3863]);
+    // But for who is being dialled.
+    let dialling = bench.attempts.clone();
+    bench.pass_ms(2_000);
+    bench.resolve(2);
+    assert_eq!(bench.attempts, dialling);
 }
 
 #[test]
