@@ -412,3 +412,18 @@ fn hash_of(seed: u64, shared_seed: &SharedSeed, pool: PoolIndex, id: PeId) -> u6
     hasher.write_u64(u64::from(pool.0) << 32 | u64::from(id.0));
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeSet;
+
+    #[test]
+    fn elements_are_told_apart_by_pool_and_identifier() {
+        let shared_seed = SharedSeed::from_u64(1);
+        let names = (0..100).flat_map(|pool| (0..100).map(move |id| (PoolIndex(pool), PeId(id))));
+        let hashes: BTreeSet<_> =
+            names.map(|(pool, id)| hash_of(1, &shared_seed, pool, id)).collect();
+        assert_eq!(hashes.len(), 10_000);
+    }
+}
