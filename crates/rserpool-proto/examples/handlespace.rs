@@ -9,7 +9,7 @@
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "it reads the clock")]
 
 use cap::Cap;
-use rserpool_proto::handlespace::{Handlespace, HandlespaceConfig, Slot};
+use rserpool_proto::handlespace::{Asker, Handlespace, HandlespaceConfig, Slot};
 use rserpool_proto::id::{PeId, PoolHandle, ServerId};
 use rserpool_proto::policy::{
     Create, Key, Measures, PolicyKind, PolicyNumber, PolicyParameter, PolicyTable, Rules, Word,
@@ -254,7 +254,7 @@ impl<'a> Workload<'a> {
         rate(pools.len(), || {
             for &pool in pools {
                 let handle = self.handles[pool].as_bytes();
-                assert!(space.resolve(now, handle, items, &mut out).is_some());
+                assert!(space.resolve(now, handle, items, Asker::UNCOUNTED, &mut out).is_some());
                 for &slot in &out {
                     black_box(space.element_at(slot).map(|element| element.id()));
                 }

@@ -30,6 +30,7 @@ mod sums;
 #[cfg(test)]
 mod tests;
 mod tombstones;
+mod turns;
 mod watched;
 
 pub use change::{Change, ChangeKind};
@@ -38,6 +39,7 @@ pub use element::{Element, Slot};
 pub use pool::Pool;
 pub use registration::RegistrationError;
 pub use replication::Update;
+pub use turns::Asker;
 
 use crate::id::{PeId, PoolHandle, ServerId};
 use crate::policy::{Dice, PolicyTable, Rules, Seat};
@@ -49,6 +51,7 @@ use leases::Leases;
 use pool::Pools;
 use sums::Sums;
 use tombstones::Tombstones;
+use turns::Crowds;
 use watched::Watched;
 
 /// Limits of a handlespace and the policies known in it.
@@ -115,6 +118,7 @@ pub struct Handlespace {
     sums: BTreeMap<ServerId, Sums>,
     dice: Dice,
     watched: Watched,
+    crowds: Crowds,
     /// Scratch of [`Handlespace::resolve`].
     seats: Vec<Seat>,
 }
@@ -134,6 +138,7 @@ impl Handlespace {
             ),
             sums: BTreeMap::new(),
             watched: Watched::default(),
+            crowds: Crowds::default(),
             dice,
             seats: Vec::new(),
             config,
@@ -194,6 +199,8 @@ impl Handlespace {
     /// Selects up to `items` elements of a pool by its policy into `out`, which is cleared first;
     /// `None` if there is no such pool (RFC 5352 §3.3).
     ///
+    /// Whoever asks far more often than others do takes none of their turns: it is answered by an order of its own.
+    ///
     /// The caller has expired what is due at `now` ([`Handlespace::expire`]); if it has not, what
     /// has expired is left out all the same. Suspect elements come last. Elements that must not be
     /// used (RFC 5356 §3.2: weight 0) do not come at all, so that the answer may be empty.
@@ -202,13 +209,15 @@ impl Handlespace {
         now: Instant,
         handle: &[u8],
         items: usize,
+        asker: Asker,
         out: &mut Vec<Slot>,
     ) -> Option<&Pool> {
         out.clear();
         let index = self.pools.find(handle)?;
+        let apart = self.takes_turn_apart(now, index, asker);
         self.seats.clear();
         let pool = self.pools.get_mut(index);
-        pool.select(now, &mut self.dice, items, &mut self.seats);
+        pool.select(now, &mut self.dice, items, apart, &mut self.seats);
         out.extend(self.seats.iter().map(|&seat| pool.slot_at(seat)));
         if self.leases.next().is_some_and(|next| next <= now) {
             out.retain(|&slot| self.elements.get(slot).is_some_and(|e| e.lease > now));

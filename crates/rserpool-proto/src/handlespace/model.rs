@@ -391,7 +391,8 @@ proptest! {
                 }
                 Step::Resolve(pool, items) => {
                     let handle = key(*pool, 0).0;
-                    let found = space.resolve(now, handle.as_bytes(), *items, &mut out).is_some();
+                    let (handle_bytes, nobody) = (handle.as_bytes(), Asker::UNCOUNTED);
+                    let found = space.resolve(now, handle_bytes, *items, nobody, &mut out).is_some();
                     prop_assert_eq!(found, model.pools.contains_key(&handle));
                     if let Some(shape) = model.pools.get(&handle) {
                         let answer: Vec<&Entry> = out

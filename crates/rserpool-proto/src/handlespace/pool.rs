@@ -2,6 +2,7 @@
 
 use super::shape::{Kind, Shape, Shapes};
 use super::sums::{handle_key, handle_words};
+use super::turns::Crowd;
 use super::{HandlespaceConfig, Slot};
 use crate::grow::push;
 use crate::id::{PeId, PoolHandle};
@@ -41,9 +42,11 @@ pub struct Pool {
     /// Whether its changes are noted.
     pub(super) watched: bool,
     /// Orders all elements but the suspect ones.
-    policy: Box<dyn Policy>,
+    pub(super) policy: Box<dyn Policy>,
     /// Orders the suspect ones, while there are any.
     suspects: Option<Box<Suspects>>,
+    /// Who asks for it, once somebody has.
+    pub(super) crowd: Option<Box<Crowd>>,
     ids: BTreeMap<PeId, Slot>,
     /// By seat; of a free seat the one freed before it.
     slots: Vec<u32>,
@@ -107,7 +110,7 @@ impl Pool {
 
     pub(super) fn new(handle: PoolHandle, shape: Shape, config: &HandlespaceConfig) -> Self {
         let kind = config.policies.by_number(shape.policy);
-        let policy = config.rules_of(&handle).apply(config.policies.answering(shape.policy));
+        let policy = order(&handle, shape, config);
         Self {
             words: handle_words(&handle),
             key: handle_key(&handle),
@@ -120,10 +123,16 @@ impl Pool {
             watched: false,
             policy,
             suspects: None,
+            crowd: None,
             ids: BTreeMap::new(),
             slots: Vec::new(),
             free_seat: NONE,
         }
+    }
+
+    /// An order by its policy that holds nobody yet.
+    pub(super) fn new_order(&self, config: &HandlespaceConfig) -> Box<dyn Policy> {
+        order(&self.handle, self.shape, config)
     }
 
     pub(super) fn slot_at(&self, seat: Seat) -> Slot {
@@ -153,7 +162,7 @@ impl Pool {
             seat
         };
         self.ids.insert(id, slot);
-        self.policy.insert(seat, words);
+        self.in_each_order(|policy| policy.insert(seat, words));
         seat
     }
 
@@ -161,7 +170,7 @@ impl Pool {
         self.set_now(now);
         match &mut self.suspects {
             Some(suspects) if suspect => suspects.policy.update(seat, words),
-            _ => self.policy.update(seat, words),
+            _ => self.in_each_order(|policy| policy.update(seat, words)),
         }
     }
 
@@ -171,7 +180,7 @@ impl Pool {
                 suspects.policy.remove(seat);
                 self.one_suspect_less();
             }
-            _ => self.policy.remove(seat),
+            _ => self.in_each_order(|policy| policy.remove(seat)),
         }
         self.ids.remove(&id);
         self.slots[seat.index()] = mem::replace(&mut self.free_seat, seat.0);
@@ -182,14 +191,14 @@ impl Pool {
         self.set_now(now);
         match &mut self.suspects {
             Some(suspects) if suspect => suspects.policy.fail(seat),
-            _ => self.policy.fail(seat),
+            _ => self.in_each_order(|policy| policy.fail(seat)),
         }
     }
 
     #[inline]
     fn set_now(&mut self, now: Instant) {
         if self.timed {
-            self.policy.set_now(now);
+            self.in_each_order(|policy| policy.set_now(now));
             if let Some(suspects) = &mut self.suspects {
                 suspects.policy.set_now(now);
             }
@@ -204,7 +213,7 @@ impl Pool {
         suspect: bool,
     ) {
         if suspect {
-            self.policy.remove(seat);
+            self.in_each_order(|policy| policy.remove(seat));
             let kind = config.policies.answering(self.shape.policy);
             let rules = config.rules_of(&self.handle);
             let suspects = self
@@ -214,7 +223,7 @@ impl Pool {
             suspects.len += 1;
         } else if let Some(suspects) = &mut self.suspects {
             suspects.policy.remove(seat);
-            self.policy.insert(seat, words);
+            self.in_each_order(|policy| policy.insert(seat, words));
             self.one_suspect_less();
         }
     }
@@ -225,12 +234,12 @@ impl Pool {
         let kind = config.policies.by_number(shape.policy);
         self.policy_words = kind.map(|kind| kind.words.len());
         self.distance_word = kind.and_then(PolicyKind::distance_word);
-        let kind = config.policies.answering(shape.policy);
-        let rules = config.rules_of(&self.handle);
-        self.policy = rules.apply(kind);
+        self.policy = self.new_order(config);
         self.timed = self.policy.is_timed();
+        self.crowd = None;
         if let Some(suspects) = &mut self.suspects {
-            suspects.policy = rules.plain(kind);
+            let kind = config.policies.answering(shape.policy);
+            suspects.policy = config.rules_of(&self.handle).plain(kind);
         }
     }
 
@@ -256,17 +265,22 @@ impl Pool {
         now: Instant,
         dice: &mut Dice,
         items: usize,
+        apart: bool,
         out: &mut Vec<Seat>,
     ) {
         self.set_now(now);
-        self.policy.select(dice, items, out);
+        let order = match &mut self.crowd {
+            Some(crowd) if apart => crowd.apart.as_mut().unwrap_or(&mut self.policy),
+            _ => &mut self.policy,
+        };
+        order.select(dice, items, out);
         if planted!("suspects-first")
             && let Some(suspects) = &mut self.suspects
         {
             out.clear();
             suspects.policy.select(dice, items, out);
             let missing = items.saturating_sub(out.len());
-            return self.policy.select(dice, missing, out);
+            return order.select(dice, missing, out);
         }
         if let Some(suspects) = &mut self.suspects {
             let missing = items.saturating_sub(out.len());
@@ -276,10 +290,18 @@ impl Pool {
 
     pub(super) fn check(&self) {
         self.policy.check();
+        if let Some(apart) = self.crowd.as_ref().and_then(|crowd| crowd.apart.as_ref()) {
+            apart.check();
+        }
         if let Some(suspects) = &self.suspects {
             suspects.policy.check();
         }
     }
+}
+
+/// An order by the policy of a pool of such a shape.
+fn order(handle: &PoolHandle, shape: Shape, config: &HandlespaceConfig) -> Box<dyn Policy> {
+    config.rules_of(handle).apply(config.policies.answering(shape.policy))
 }
 
 /// Data only, unless it is SCTP and says otherwise (RFC 5354 §3.3-§3.7).
@@ -325,6 +347,11 @@ impl Pools {
         self.pools[index.0 as usize].as_mut().expect("indexes are forgotten with their pools")
     }
 
+    /// What is at a place that may have been left.
+    pub(super) fn get_if_any(&mut self, index: PoolIndex) -> Option<&mut Pool> {
+        self.pools.get_mut(index.0 as usize)?.as_mut()
+    }
+
     pub(super) fn find(&self, handle: &[u8]) -> Option<PoolIndex> {
         let hash = hash_of(self.seed, &self.shared_seed, handle);
         self.index.find(hash, |index| self.get(*index).handle.as_bytes() == handle).copied()
@@ -355,6 +382,11 @@ impl Pools {
         }
         self.order.remove(&pool.handle);
         self.free.push(index);
+    }
+
+    /// A number for a name that nobody outside can choose.
+    pub(super) fn hash(&self, name: &[u8]) -> u64 {
+        hash_of(self.seed, &self.shared_seed, name)
     }
 
     /// Pools in the order of handles, those after `after` only.

@@ -72,7 +72,7 @@ fn refusal(space: &mut Handlespace, name: &str, element: PoolElement) -> ErrorCa
 
 fn resolve(space: &mut Handlespace, now: Instant, name: &str, items: usize) -> Option<Vec<u32>> {
     let mut out = Vec::new();
-    space.resolve(now, name.as_bytes(), items, &mut out)?;
+    space.resolve(now, name.as_bytes(), items, Asker::UNCOUNTED, &mut out)?;
     Some(out.into_iter().map(|slot| space.element_at(slot).unwrap().id().0).collect())
 }
 

@@ -4,7 +4,7 @@ use super::association::Association;
 use super::quota::Party;
 use super::supervision::Claim;
 use super::{Action, AddressRule, CAPABILITIES, Event, Ignored, Registrar, RemovalReason};
-use crate::handlespace::{Change, ChangeKind, Slot};
+use crate::handlespace::{Asker, Change, ChangeKind, Slot};
 use crate::id::{AssociationId, PeId, PoolHandle};
 use crate::machine::{Locator, TransportKind};
 use crate::planted::planted;
@@ -378,10 +378,11 @@ impl Registrar {
         capabilities: Capabilities,
     ) {
         let ours = self.speaks_ours(assoc);
+        let asker = self.associations.get(&assoc).map_or(Asker::UNCOUNTED, |known| known.asker);
         let items = items.unwrap_or(u32::MAX).clamp(1, self.config.limits.max_items);
         let items = usize::try_from(items).unwrap_or(usize::MAX);
         let Some(pool) =
-            self.handlespace.resolve(now, handle.as_bytes(), items, &mut self.selected)
+            self.handlespace.resolve(now, handle.as_bytes(), items, asker, &mut self.selected)
         else {
             let cause = ErrorCause::UnknownPoolHandle;
             return self.refuse_resolution(assoc, handle, cause, watched, capabilities);

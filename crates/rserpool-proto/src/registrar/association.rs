@@ -1,9 +1,10 @@
 //! Associations: who is connected, what it owns, when it goes.
 
+use super::quota::Party;
 use super::rates::Spent;
 use super::watch::Watching;
 use super::{Event, Ignored, Registrar, RemovalReason, Timer};
-use crate::handlespace::{Change, Slot};
+use crate::handlespace::{Asker, Change, Slot};
 use crate::id::{AssociationId, PeId, PoolHandle, ServerId};
 use crate::machine::{AttemptId, Channel, Identity, Locator, Output};
 use crate::planted::planted;
@@ -26,6 +27,8 @@ pub(super) struct Association {
     pub(super) local: Locator,
     pub(super) remote: Locator,
     pub(super) identity: Identity,
+    /// Whose questions it asks.
+    pub(super) asker: Asker,
     /// What it has shown; `None` for a peer that speaks the RFCs only.
     pub(super) capabilities: Option<Capabilities>,
     /// Own elements that were registered here last.
@@ -60,6 +63,7 @@ impl Association {
             local,
             remote,
             identity,
+            asker: Asker::UNCOUNTED,
             capabilities: None,
             elements: BTreeSet::new(),
             watching: None,
@@ -77,7 +81,7 @@ impl Registrar {
         now: Instant,
         assoc: AssociationId,
         attempt: Option<AttemptId>,
-        association: Association,
+        mut association: Association,
     ) {
         let channel = association.channel;
         // Elements and users are served by those who know what there is.
@@ -91,6 +95,7 @@ impl Registrar {
             }
             return;
         }
+        association.asker = Party::of(&association).asker(&self.handlespace);
         self.associations.insert(assoc, association);
         self.timers.set(Timer::Idle(assoc), now + self.config.limits.idle_timeout);
         match (channel, attempt) {

@@ -55,7 +55,7 @@ pub use event::{Event, Ignored, RemovalReason};
 pub use rates::MessageKind;
 
 use crate::handlespace::{Handlespace, Slot};
-use crate::id::{AssociationId, ServerId};
+use crate::id::{AssociationId, PoolHandle, ServerId};
 use crate::machine::{AttemptId, Channel, Input, Machine, Output};
 use crate::planted::planted;
 use crate::time::Instant;
@@ -259,6 +259,13 @@ impl Registrar {
     /// What it knows, for operators and tests.
     pub fn handlespace(&self) -> &Handlespace {
         &self.handlespace
+    }
+
+    /// Which of the orders that a pool has had apart answers the other end of an association, if one does.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn order_apart(&self, assoc: AssociationId, handle: &PoolHandle) -> Option<u32> {
+        let association = self.associations.get(&assoc)?;
+        self.handlespace.order_apart(handle.as_bytes(), association.asker)
     }
 
     /// How many things it remembers and queues, the handlespace left out: what must be bounded.

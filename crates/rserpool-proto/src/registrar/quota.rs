@@ -1,12 +1,12 @@
-//! How many elements anybody may have registered here (RFC 5355 §2.1, §2.2).
+//! Who is one and the same, and how many elements anybody may have registered here (RFC 5355 §2.1, §2.2).
 
 use super::association::Association;
-use crate::handlespace::Slot;
+use crate::handlespace::{Asker, Handlespace, Slot};
 use crate::wire::capability::Owner;
 use alloc::collections::BTreeMap;
 use core::net::IpAddr;
 
-/// Whom an element counts for: who registers it has proved to be somebody, or it is an address.
+/// Whom elements, questions and reports count for: who has proved to be somebody, or an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Party {
     Owner(Owner),
@@ -18,6 +18,15 @@ impl Party {
         match association.identity.owner() {
             Some(owner) => Self::Owner(owner),
             None => Self::Address(association.remote.primary().ip()),
+        }
+    }
+
+    /// Its number among those who ask.
+    pub(super) fn asker(self, handlespace: &Handlespace) -> Asker {
+        match self {
+            Self::Owner(owner) => handlespace.asker(&owner.0),
+            Self::Address(IpAddr::V4(address)) => handlespace.asker(&address.octets()),
+            Self::Address(IpAddr::V6(address)) => handlespace.asker(&address.octets()),
         }
     }
 }

@@ -65,7 +65,7 @@ pub(super) struct Released {
 #[derive(Debug)]
 enum Standing {
     /// At most [`REPORTERS`] - 1 users have reported it lately.
-    Good(Vec<(AssociationId, Instant)>),
+    Good(Vec<(Party, Instant)>),
     /// Ranked last until it has answered this often.
     Suspected { answers_missing: u8 },
 }
@@ -84,7 +84,7 @@ const MAX_CLAIMS: usize = 16;
 /// How often an element is claimed back from others before it is asked.
 const CLAIMS_AT_ONCE: u32 = 4;
 
-/// Users that must report an element within [`REPORT_WINDOW`] for it to be ranked last.
+/// Users, not associations, that must report an element within [`REPORT_WINDOW`] for it to be ranked last.
 const REPORTERS: usize = 3;
 const REPORT_WINDOW: Duration = Duration::from_secs(10);
 /// Probes that must succeed in a row before it is ranked as before.
@@ -330,10 +330,11 @@ impl Registrar {
 
     /// A user cannot reach an element: ask it now (RFC 5352 §3.5).
     pub(super) fn on_report(&mut self, now: Instant, reporter: AssociationId, slot: Slot) {
-        let Some(supervision) = self.supervised.get_mut(&slot) else {
+        let party = self.associations.get(&reporter).map(Party::of);
+        let (Some(supervision), Some(party)) = (self.supervised.get_mut(&slot), party) else {
             return;
         };
-        let suspected = supervision.standing.reported(now, reporter);
+        let suspected = supervision.standing.reported(now, party);
         self.handlespace.note_failure(now, slot);
         if supervision.asked.is_none() {
             self.ask(now, slot);
@@ -572,7 +573,7 @@ impl Claim {
 
 impl Standing {
     /// Notes a report; true if the element becomes suspected by it.
-    fn reported(&mut self, now: Instant, reporter: AssociationId) -> bool {
+    fn reported(&mut self, now: Instant, reporter: Party) -> bool {
         match self {
             Self::Good(reports) => {
                 reports.retain(|(other, at)| {

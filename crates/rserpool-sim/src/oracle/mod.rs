@@ -170,10 +170,11 @@ impl World {
                 let state = self.state_for(id, *assoc, body.as_ref().map(|b| &b.message.body));
                 self.stats.coverage.meet(role, kind, state);
                 let Some(decoded) = body else { return before };
+                let from = self.other_end(*assoc).unwrap_or(id);
                 if let Some(model) = self.oracle.registrar(id) {
                     // To one that was slow it may be the answer to the next question.
                     let answers = model.is_answer(*assoc, &decoded.message.body);
-                    model.received(now, *assoc, decoded.message.body);
+                    model.received(now, *assoc, from, decoded.message.body);
                     if *twice && !answers {
                         before.elements = Some(model.fingerprint());
                     }
@@ -401,11 +402,14 @@ impl World {
         }
     }
 
+    fn other_end(&self, assoc: AssociationId) -> Option<NodeId> {
+        let (conn, end) = end_of(assoc);
+        self.conns.get(conn).map(|conn| conn.ends[1 - end].node)
+    }
+
     /// Whether somebody hostile is at the other end of an association.
     fn is_hostile(&self, assoc: AssociationId) -> bool {
-        let (conn, end) = end_of(assoc);
-        let node = self.conns.get(conn).map(|conn| conn.ends[1 - end].node);
-        node.is_some_and(|node| self.nodes[node].setup.role() == Role::Hostile)
+        self.other_end(assoc).is_some_and(|node| self.nodes[node].setup.role() == Role::Hostile)
     }
 
     /// I11: what a secured registrar says to somebody hostile grants nothing but what its certificate

@@ -13,6 +13,8 @@ pub(super) struct Law {
     answers: u64,
     /// Fingerprint of the pool as it was at the last answer.
     pool: u64,
+    /// The order of those who ask far more often than others, and which of those that there were.
+    apart: Option<(u32, Box<Law>)>,
 }
 
 /// Policies by number (RFC 5356 §4, §5).
@@ -26,7 +28,7 @@ const PRIORITY_LEAST_USED: u32 = 0x4000_0003;
 
 impl Law {
     pub(super) fn new(policy: PolicyNumber) -> Self {
-        Self { policy, firsts: BTreeMap::new(), answers: 0, pool: 0 }
+        Self { policy, firsts: BTreeMap::new(), answers: 0, pool: 0, apart: None }
     }
 
     pub(super) fn policy(&self) -> PolicyNumber {
@@ -37,6 +39,7 @@ impl Law {
     pub(super) fn restart(&mut self) {
         self.firsts.clear();
         self.answers = 0;
+        self.apart = None;
     }
 
     /// Whether an element may be returned at all (RFC 5356 §3.2).
@@ -45,12 +48,21 @@ impl Law {
         !weighted || word(policy, 0, 1) > 0
     }
 
-    /// An answer from a pool whose usable elements, and whether each is suspected, are these.
+    /// An answer from a pool whose usable elements, and whether each is suspected, are these; by which of the
+    /// orders apart, if it is by one.
     pub(super) fn observe(
         &mut self,
         members: &[(PeId, &PolicyParameter, bool)],
         answer: &HandleResolutionResponse,
+        apart: Option<u32>,
     ) -> Result<(), String> {
+        if let Some(order) = apart {
+            let known = self.apart.take().filter(|(known, _)| *known == order);
+            let (_, law) = self
+                .apart
+                .insert(known.unwrap_or_else(|| (order, Box::new(Self::new(self.policy)))));
+            return law.observe(members, answer, None);
+        }
         let Some(first) = answer.elements.first() else { return Ok(()) };
         let pool = fingerprint(members);
         if self.pool != pool {

@@ -6,6 +6,7 @@
 use super::Verdict;
 use super::policy::Law;
 use super::replication::Issued;
+use crate::net::NodeId;
 use rserpool_proto::handlespace::{Element, Pool};
 use rserpool_proto::id::{AssociationId, PeId, PoolHandle, ServerId};
 use rserpool_proto::registrar::{Event, Registrar, RegistrarConfig, RemovalReason};
@@ -66,7 +67,7 @@ pub(super) struct Entry {
     /// When the keep-alive was sent that is not answered.
     asked: Option<Instant>,
     heard: Instant,
-    reports: Vec<(AssociationId, Instant)>,
+    reports: Vec<(NodeId, Instant)>,
     /// Answers since it was suspected; `None` if it is not.
     pub(super) suspected: Option<u32>,
 }
@@ -137,7 +138,13 @@ impl RegistrarModel {
     }
 
     /// A message is about to be handled.
-    pub(super) fn received(&mut self, now: Instant, assoc: AssociationId, body: Body) {
+    pub(super) fn received(
+        &mut self,
+        now: Instant,
+        assoc: AssociationId,
+        from: NodeId,
+        body: Body,
+    ) {
         match body {
             Body::Registration { handle, mut element, capabilities, .. } => {
                 if capabilities.is_some() {
@@ -172,7 +179,7 @@ impl RegistrarModel {
                 if let Some(entry) = self.elements.get_mut(&(handle, id))
                     && entry.reports.len() < MAX_REPORTS
                 {
-                    entry.reports.push((assoc, now));
+                    entry.reports.push((from, now));
                 }
             }
             Body::HandleResolution { subscribe, handle, items, capabilities } => {
@@ -236,7 +243,7 @@ impl RegistrarModel {
             }
             Body::HandleResolutionResponse(response) => {
                 let items = self.asked_items(now, assoc, response)?;
-                self.answered(now, items, response, machine)
+                self.answered(now, assoc, items, response, machine)
             }
             _ => Ok(()),
         }
@@ -338,6 +345,7 @@ impl RegistrarModel {
     fn answered(
         &mut self,
         now: Instant,
+        assoc: AssociationId,
         items: Option<u32>,
         response: &HandleResolutionResponse,
         machine: &Registrar,
@@ -403,7 +411,7 @@ impl RegistrarModel {
             .collect();
         let mut law = self.pools.remove(handle).filter(|law| law.policy() == number);
         let law = law.get_or_insert_with(|| Law::new(number));
-        let verdict = law.observe(&standing, response);
+        let verdict = law.observe(&standing, response, machine.order_apart(assoc, handle));
         self.pools.insert(handle.clone(), std::mem::replace(law, Law::new(number)));
         verdict.map_err(|text| ("I6", format!("{handle}: {text}")))
     }

@@ -3,7 +3,7 @@
 
 use super::{Scenario, Server};
 use crate::rng::Random;
-use rserpool_proto::handlespace::{Handlespace, HandlespaceConfig, Slot};
+use rserpool_proto::handlespace::{Asker, Handlespace, HandlespaceConfig, Slot};
 use rserpool_proto::id::{PeId, PoolHandle, ServerId};
 use rserpool_proto::policy::{PolicyKind, PolicyParameter, PolicyTable};
 use rserpool_proto::time::Instant;
@@ -46,7 +46,7 @@ impl Registrar {
     }
 
     pub(super) fn choose(&mut self, now: f64) -> Option<usize> {
-        self.space.resolve(moment(now), POOL, 1, &mut self.chosen)?;
+        self.space.resolve(moment(now), POOL, 1, Asker::UNCOUNTED, &mut self.chosen)?;
         let element = self.space.element_at(*self.chosen.first()?)?;
         Some(element.id().0 as usize - 1)
     }

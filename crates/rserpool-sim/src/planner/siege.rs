@@ -14,7 +14,7 @@
 use super::registrar::{Offers, POOL, address_of, element_at, id_of, moment, pool, space_of};
 use super::{Attack, Defence, Harm, MAX_BAD_PE_REPORT, Scenario, Siege};
 use crate::rng::Random;
-use rserpool_proto::handlespace::{Handlespace, HandlespaceConfig, Slot};
+use rserpool_proto::handlespace::{Asker, Handlespace, HandlespaceConfig, Slot};
 use rserpool_proto::id::{AssociationId, PeId, PoolHandle, ServerId};
 use rserpool_proto::machine::{
     Channel, Identity, Input, Locator, Machine as _, Name, NameKind, Output, Subject,
@@ -394,7 +394,7 @@ impl Literal {
     }
 
     fn resolve(&mut self, now: Instant) -> Option<PeId> {
-        self.space.resolve(now, POOL, 1, &mut self.chosen)?;
+        self.space.resolve(now, POOL, 1, Asker::UNCOUNTED, &mut self.chosen)?;
         Some(self.space.element_at(*self.chosen.first()?)?.id())
     }
 

@@ -327,8 +327,8 @@ fn three_reporters_rank_an_element_last_until_it_has_answered_twice() {
     let holder = scene.asap();
     scene.register(holder, element(1));
     scene.register(holder, element(2));
-    for _ in 0..3 {
-        let user = scene.asap();
+    for host in 1..=3 {
+        let user = scene.connect(Channel::Asap, &format!("tcp://127.0.1.{host}:40000"));
         scene.send(user, report(1));
     }
     assert!(scene.events.contains(&Event::ElementSuspected { handle: pool(), id: PeId(1) }));
@@ -339,6 +339,19 @@ fn three_reporters_rank_an_element_last_until_it_has_answered_twice() {
     assert!(scene.events.contains(&Event::ElementCleared { handle: pool(), id: PeId(1) }));
     let answers = [scene.resolved(), scene.resolved()];
     assert!(answers.contains(&Vec::from([1, 2])), "{answers:?}");
+}
+
+#[test]
+fn three_associations_of_one_user_are_one_reporter() {
+    // RFC 5355 §2.13.
+    let mut scene = Scene::new();
+    let holder = scene.asap();
+    scene.register(holder, element(1));
+    for _ in 0..30 {
+        let user = scene.connect(Channel::Asap, "tcp://127.0.1.1:40000");
+        scene.send(user, report(1));
+    }
+    assert!(!scene.events.iter().any(|event| matches!(event, Event::ElementSuspected { .. })));
 }
 
 #[test]

@@ -297,8 +297,8 @@ fn what_was_reported_and_what_answers_again_are_changes() {
     scene.register(assoc, element(1));
     scene.register(assoc, element(2));
     let (user, _) = scene.watcher();
-    for _ in 0..3 {
-        let reporter = scene.asap();
+    for host in 1..=3 {
+        let reporter = scene.connect(Channel::Asap, &format!("tcp://127.0.1.{host}:40000"));
         scene.send(reporter, report(1));
     }
     scene.wait(Duration::ZERO);
