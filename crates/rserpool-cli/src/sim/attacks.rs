@@ -3,7 +3,7 @@
 use super::show::{ShowFlags, percent, write_svg};
 use crate::failure::Failure;
 use crate::output::{self, Table};
-use rserpool_sim::planner::attacks::{Curve, ONE_REPORTER, OPEN, SECURED, curves, loss};
+use rserpool_sim::planner::attacks::{Curve, OPEN, SECURED, curves, loss};
 use rserpool_sim::planner::figure::{Panel, Series};
 use rserpool_sim::planner::sweep::{Estimate, sweep};
 use rserpool_sim::planner::{Attack, Figures};
@@ -54,8 +54,8 @@ impl Which {
 const EXAMPLES: &str = "\
 Examples:
   rserpool sim attacks --seeds 12 --svg attacks.svg
-      ends with an error if a user that resolves and reports, or resolves only, costs a pool of least
-      used 5 % of its handling speed, or if a secured scope accepts an element that was made up
+      ends with an error if a user that resolves and reports, or resolves only, costs a pool 5 % of its
+      handling speed, or if a secured scope accepts an element that was made up
 
   rserpool sim attacks reports --seeds 4
       one attack, less certain
@@ -130,13 +130,13 @@ impl Args {
     }
 }
 
-/// Whether a pool that looks at the load holds, and a secured scope lets nobody in.
+/// Whether pools hold, and a secured scope lets nobody in.
 fn judge(played: &[Played], is_certain: bool) -> Result<(), Failure> {
     let mut wrong = Vec::new();
     for played in played {
-        let Curve { attack, policy, registrar, .. } = played.curve;
-        let is_judged = is_certain && policy == "least-used" && registrar == OPEN;
-        let may_cost = !(attack == ONE_REPORTER || attack == Attack::Resolutions);
+        let Curve { attack, registrar, .. } = played.curve;
+        let is_judged = is_certain && registrar == OPEN;
+        let may_cost = matches!(attack, Attack::Fakes { .. });
         for (every, figures) in played.points() {
             let loss = loss(&played.calm, figures).mean;
             if is_judged && !may_cost && loss >= MOST {

@@ -4,7 +4,7 @@
 //! To a policy a question is a use: round robin goes one on, degradation adds up (RFC 5356 §4.1.2, §5.2.2). Somebody who
 //! asks a pool a hundred times as often as others do, and uses nothing, leaves these what is left of its order, which
 //! is chance. So it is counted who asks a pool how often, and who asks far more often than the others do is answered
-//! **apart**: by a second order of the same policy with the same elements, which those share who are.
+//! **apart**: by a second order, a copy of the first one that goes its own way, which those share who are.
 //!
 //! ```text
 //!   question of A, B, C .. ── as often as others ──> the pool's order    e1 e2 e3 e1 e2 ..
@@ -14,8 +14,8 @@
 //! Nobody is refused for it, and whoever means no harm, such as a proxy among single users, has the policy for itself.
 //! Counts are halved every [`WINDOW`]; when nobody is apart any more the second order ends.
 
+use super::Handlespace;
 use super::pool::{Pool, PoolIndex};
-use super::{Handlespace, Slot};
 use crate::policy::Policy;
 use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
@@ -38,7 +38,7 @@ const WINDOW: Duration = Duration::from_secs(30);
 const OFTEN: u64 = 4;
 
 /// Questions of somebody in two windows or so that are nothing, however few the others ask.
-const FEW: u32 = 8;
+const FEW: u32 = 24;
 
 /// Most askers of a pool that are counted; who comes then takes the place of one that asks least, and its count, so that
 /// nobody escapes who asks more often than one in so many questions.
@@ -47,8 +47,9 @@ const MAX_ASKERS: usize = 128;
 /// Most pools whose askers are counted, 1.5 KiB each at most: the one begun first makes room.
 const MAX_CROWDS: usize = 4096;
 
-/// Most elements of a pool that has a second order, which takes milliseconds to make: in a larger one a turn is little.
-const MAX_APART: usize = 16_384;
+/// Most elements of a pool that gets a second order, which is a copy of its first one and takes about a millisecond to
+/// make then: in a larger one a turn is little.
+const MAX_APART: usize = 65_536;
 
 /// Who asks a pool, and the order of those who are answered apart.
 #[derive(Debug)]
@@ -159,8 +160,9 @@ impl Handlespace {
         asker: Asker,
     ) -> bool {
         let pool = self.pools.get_mut(index);
+        let elements = pool.len();
         // Who is alone is named every time.
-        if asker == Asker::UNCOUNTED || pool.len() < 2 {
+        if asker == Asker::UNCOUNTED || elements < 2 {
             return false;
         }
         let Some(crowd) = &mut pool.crowd else {
@@ -170,7 +172,11 @@ impl Handlespace {
         crowd.age(now);
         let apart = crowd.count(asker);
         if apart && crowd.apart.is_none() {
-            return self.begin_apart(index);
+            if elements > MAX_APART {
+                return false;
+            }
+            crowd.apart = Some(pool.policy.copy());
+            crowd.orders = crowd.orders.wrapping_add(1);
         }
         apart
     }
@@ -195,27 +201,6 @@ impl Handlespace {
         let mut crowd = Crowd::new(now);
         crowd.count(asker);
         self.pools.get_mut(index).crowd = Some(Box::new(crowd));
-    }
-
-    /// Makes the order of those who are answered apart; false if the pool is too large for that.
-    #[cold]
-    fn begin_apart(&mut self, index: PoolIndex) -> bool {
-        let pool = self.pools.get(index);
-        if pool.len() > MAX_APART {
-            return false;
-        }
-        let mut policy = pool.new_order(&self.config);
-        for element in pool.slots_after(None).filter_map(|slot: Slot| self.elements.get(slot)) {
-            if !element.suspect() {
-                let mut room = [0; 4];
-                policy.insert(element.seat, self.config.distances.words(pool, element, &mut room));
-            }
-        }
-        if let Some(crowd) = &mut self.pools.get_mut(index).crowd {
-            crowd.apart = Some(policy);
-            crowd.orders = crowd.orders.wrapping_add(1);
-        }
-        true
     }
 }
 

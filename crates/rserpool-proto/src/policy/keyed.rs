@@ -83,7 +83,7 @@ pub(super) fn create_by_key(
     })
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Keyed {
     ranking: Ranking,
     elements: Elements,
@@ -96,7 +96,7 @@ struct Keyed {
 }
 
 /// What keys are computed from, and by what.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Elements {
     key: &'static dyn Key,
     /// How many words a key looks at.
@@ -154,6 +154,10 @@ fn ordered(key: f64) -> u64 {
 }
 
 impl Policy for Keyed {
+    fn copy(&self) -> Box<dyn Policy> {
+        Box::new(self.clone())
+    }
+
     fn insert(&mut self, seat: Seat, words: &[u32]) {
         let elements = &mut self.elements;
         reach(&mut elements.known, seat.index(), Known::default());

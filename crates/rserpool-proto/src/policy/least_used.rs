@@ -42,7 +42,7 @@ pub(super) fn create_most_used() -> Box<dyn Policy> {
 }
 
 /// Elements by a key that only they change.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Sorted {
     ranking: Ranking,
     key: fn(&[u32]) -> u64,
@@ -57,6 +57,10 @@ impl Sorted {
 }
 
 impl Policy for Sorted {
+    fn copy(&self) -> Box<dyn Policy> {
+        Box::new(self.clone())
+    }
+
     fn insert(&mut self, seat: Seat, words: &[u32]) {
         self.ranking.insert(seat, (self.key)(words));
     }

@@ -33,7 +33,7 @@ pub(super) fn create_distance() -> Box<dyn Policy> {
 }
 
 /// Elements by load + counter * degradation: that sum is the key, so that no counter is kept.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Degrading {
     ranking: Ranking,
     /// The key at registration, and what each selection adds to it.
@@ -51,6 +51,10 @@ impl Degrading {
 }
 
 impl Policy for Degrading {
+    fn copy(&self) -> Box<dyn Policy> {
+        Box::new(self.clone())
+    }
+
     fn insert(&mut self, seat: Seat, words: &[u32]) {
         let (load, degradation) = (self.begin)(words);
         reach(&mut self.degradation, seat.index(), 0);

@@ -41,6 +41,7 @@ pub use table::{Create, InvalidPolicy, Pick, PolicyKind, PolicyTable, Word};
 pub use user::{Candidate, Turn};
 
 use crate::time::Instant;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -62,6 +63,9 @@ impl Seat {
 /// as [`PolicyKind::words`] says; a peer may have sent fewer or more, so that a policy takes the
 /// default for one that is missing ([`PolicyKind`]) and ignores what is beyond.
 pub trait Policy: fmt::Debug + Send + Sync {
+    /// Another one with the same elements in the same order.
+    fn copy(&self) -> Box<dyn Policy>;
+
     /// An element takes a seat that is free.
     fn insert(&mut self, seat: Seat, words: &[u32]);
 

@@ -10,7 +10,7 @@ pub(super) fn create() -> Box<dyn Policy> {
 }
 
 /// Taken seats without gaps, in an order that does not matter.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Random {
     seats: Vec<u32>,
     /// Where each taken seat is in `seats`.
@@ -26,6 +26,10 @@ impl Random {
 }
 
 impl Policy for Random {
+    fn copy(&self) -> Box<dyn Policy> {
+        Box::new(self.clone())
+    }
+
     fn insert(&mut self, seat: Seat, _: &[u32]) {
         reach(&mut self.position, seat.index(), 0);
         self.position[seat.index()] = self.seats.len() as u32;

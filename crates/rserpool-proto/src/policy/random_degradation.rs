@@ -24,7 +24,7 @@ pub(super) fn create_priority_least_used() -> Box<dyn Policy> {
 }
 
 /// The weight itself is lowered, so that no counter is kept.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Degrading {
     weighted: Weighted,
     /// By seat.
@@ -46,6 +46,10 @@ impl Degrading {
 }
 
 impl Policy for Degrading {
+    fn copy(&self) -> Box<dyn Policy> {
+        Box::new(self.clone())
+    }
+
     fn insert(&mut self, seat: Seat, words: &[u32]) {
         self.set_degradation(seat, words);
         self.weighted.insert(seat, words);

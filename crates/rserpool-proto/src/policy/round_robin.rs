@@ -12,7 +12,7 @@ pub(super) fn create() -> Box<dyn Policy> {
 }
 
 /// A circular list through `links`; new elements go behind all others, just before the head.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct RoundRobin {
     /// Indexed by seat; meaningful for taken seats only.
     links: Vec<Links>,
@@ -30,6 +30,10 @@ struct Links {
 }
 
 impl Policy for RoundRobin {
+    fn copy(&self) -> Box<dyn Policy> {
+        Box::new(self.clone())
+    }
+
     fn insert(&mut self, seat: Seat, _: &[u32]) {
         reach(&mut self.links, seat.index(), Links::default());
         if self.len == 0 {

@@ -177,6 +177,11 @@ impl Guarded {
 }
 
 impl Policy for Guarded {
+    fn copy(&self) -> Box<dyn Policy> {
+        let (policy, tallies, held) = (self.policy.copy(), self.tallies.clone(), self.held.clone());
+        Box::new(Self { policy, tallies, held, ..*self })
+    }
+
     fn insert(&mut self, seat: Seat, words: &[u32]) {
         reach(&mut self.tallies, seat.index(), Tally::default());
         self.tallies[seat.index()] = Tally { window: self.window, ..Tally::default() };
@@ -368,6 +373,10 @@ mod tests {
     }
 
     impl Policy for Counting {
+        fn copy(&self) -> Box<dyn Policy> {
+            Box::new(Self { policy: self.policy.copy(), done: self.done.clone() })
+        }
+
         fn insert(&mut self, seat: Seat, words: &[u32]) {
             self.done();
             self.policy.insert(seat, words);

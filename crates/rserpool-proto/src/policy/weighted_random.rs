@@ -49,7 +49,7 @@ pub(super) fn left(load: u32, more: u32) -> u32 {
     left.saturating_sub(more).max(left.min(1))
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Weighted {
     weight: fn(&[u32]) -> u32,
     /// Those that are drawn first, and those held back until nobody else is left.
@@ -62,7 +62,7 @@ pub(super) struct Weighted {
     set_aside: Vec<Member>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Urn {
     /// Those that have members, the highest weights first; at most 32.
     classes: Vec<Class>,
@@ -70,7 +70,7 @@ struct Urn {
 }
 
 /// Members whose weight has the same number of bits.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Class {
     bits: u32,
     /// No member weighs more; not lowered while the class lasts.
@@ -251,6 +251,10 @@ impl Weighted {
 }
 
 impl Policy for Weighted {
+    fn copy(&self) -> Box<dyn Policy> {
+        Box::new(self.clone())
+    }
+
     fn insert(&mut self, seat: Seat, words: &[u32]) {
         reach(&mut self.places, seat.index(), Place::default());
         self.places[seat.index()] = Place::default();

@@ -15,7 +15,7 @@ pub(super) fn create() -> Box<dyn Policy> {
     Box::new(WeightedRoundRobin::default())
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct WeightedRoundRobin {
     /// By virtual time; those of weight 0 are not ranked.
     ranking: Ranking,
@@ -72,6 +72,10 @@ impl WeightedRoundRobin {
 }
 
 impl Policy for WeightedRoundRobin {
+    fn copy(&self) -> Box<dyn Policy> {
+        Box::new(self.clone())
+    }
+
     fn insert(&mut self, seat: Seat, words: &[u32]) {
         reach(&mut self.weights, seat.index(), Weight::default());
         self.join(seat, weight_of(words));

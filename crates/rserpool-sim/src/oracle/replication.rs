@@ -302,7 +302,9 @@ impl World {
                     {
                         let is_suspected = element.is_some_and(|element| element.suspect());
                         let expected = if newer { suspected } else { is_suspected };
-                        entry.suspected = expected.then_some(0);
+                        // What it has answered counts on where it was kept all the time.
+                        let answers = entry.suspected.filter(|_| !newer).unwrap_or(0);
+                        entry.suspected = expected.then_some(answers);
                     }
                 }
             }

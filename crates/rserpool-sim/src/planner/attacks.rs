@@ -128,14 +128,16 @@ mod tests {
 
     /// RFC 5355 §2.13.
     #[test]
-    fn reports_and_floods_cost_a_pool_that_looks_at_the_load_next_to_nothing() {
-        let calm = play(Attack::Resolutions, "least-used", OPEN, f64::INFINITY);
-        for attack in [ONE_REPORTER, Attack::Resolutions] {
-            for every in [1.0, 0.1, 0.01] {
-                let attacked = play(attack, "least-used", OPEN, every);
-                assert_eq!(attacked.harm.removed, 0);
-                let loss = loss(&[calm], &[attacked]).mean;
-                assert!(loss < 0.05, "{attack:?} every {every} s: {loss}");
+    fn reports_and_floods_of_one_user_cost_a_pool_next_to_nothing_by_whatever_policy() {
+        for policy in POLICIES {
+            let calm = play(Attack::Resolutions, policy, OPEN, f64::INFINITY);
+            for attack in [ONE_REPORTER, Attack::Reports { connections: 3 }, Attack::Resolutions] {
+                for every in [1.0, 0.1, 0.01] {
+                    let attacked = play(attack, policy, OPEN, every);
+                    assert_eq!(attacked.harm.removed, 0);
+                    let loss = loss(&[calm], &[attacked]).mean;
+                    assert!(loss < 0.05, "{policy}, {attack:?} every {every} s: {loss}");
+                }
             }
         }
     }

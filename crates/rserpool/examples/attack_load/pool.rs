@@ -2,29 +2,31 @@
 //!
 //! The registrar has a thread of its own. An element works on one request after the other, for as
 //! long as the request says, and registers its load anew whenever that has changed. A user has a
-//! queue of its own and asks for each request whom to send it to. Sizes and times between requests
-//! are the same in each round.
+//! queue of its own, asks for each request whom to send it to, and has an address of its own, for it is by
+//! that whose questions and reports they are. Sizes and times between requests are the same in each round.
 
 use super::authority::Authority;
 use super::{Outcome, handle};
 use rserpool::driver::Network;
 use rserpool::pool_element::PoolElementConfig;
-use rserpool::pool_user::PoolUserConfig;
-use rserpool::proto::id::ServerId;
+use rserpool::proto::id::{PeId, ServerId};
 use rserpool::proto::machine::Locator;
 use rserpool::proto::policy::{PolicyParameter, PolicyTable, Rules};
 use rserpool::proto::registrar::{Authority as Rights, Grants, Readers};
 use rserpool::proto::timers::Preset;
+use rserpool::proto::wire::asap::{Body, Message};
+use rserpool::proto::wire::framer::frame_len;
+use rserpool::proto::wire::pool_element::PoolElement as WireElement;
 use rserpool::proto::wire::transport::Transport;
 use rserpool::tls::{Settings, Tls};
-use rserpool::{PoolElement, PoolUser, Registrar, registrar};
+use rserpool::{PoolElement, Registrar, registrar};
 use std::io::BufRead as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -190,11 +192,8 @@ async fn round(registrar: SocketAddr, length: Duration) -> Arc<Round> {
 
 /// Sends one request after the other, in the order in which they come up.
 async fn user(number: u64, registrar: SocketAddr, began: Instant, round: Arc<Round>) {
-    let mut config = PoolUserConfig::new(vec![Locator::tcp(registrar)]);
-    // Each request asks anew, as in the simulation.
-    config.timers.stale_cache_value = Duration::from_micros(1);
-    config.items = Some(1);
-    let pool = PoolUser::new(config);
+    let from = Ipv4Addr::new(127, 0, 1, u8::try_from(number + 1).unwrap_or(u8::MAX));
+    let Ok(mut pool) = Asker::open(from, registrar).await else { return };
     // Streams of their own.
     let mut random = Random(number.wrapping_mul(0x632b_e59b_d9b4_e019));
     let interval = SIZE.mul_f64(USERS as f64 / (ASKED * ELEMENTS as f64));
@@ -203,7 +202,7 @@ async fn user(number: u64, registrar: SocketAddr, began: Instant, round: Arc<Rou
         queued += interval.mul_f64(random.exponential());
         let size = SIZE.mul_f64(random.exponential());
         sleep_until(queued).await;
-        while !handled(&pool, size).await {
+        while !handled(&mut pool, size).await {
             round.again.fetch_add(1, Ordering::Relaxed);
         }
         if queued >= began + WARM_UP {
@@ -216,8 +215,8 @@ async fn user(number: u64, registrar: SocketAddr, began: Instant, round: Arc<Rou
 }
 
 /// Whether a request was handled by whom the registrar names.
-async fn handled(pool: &PoolUser, size: Duration) -> bool {
-    let Ok(element) = pool.pick(&handle(), &[]).await else {
+async fn handled(pool: &mut Asker, size: Duration) -> bool {
+    let Ok(element) = pool.resolve().await else {
         sleep(UNANSWERED).await;
         return false;
     };
@@ -229,10 +228,61 @@ async fn handled(pool: &PoolUser, size: Duration) -> bool {
     };
     if asked.await.is_err() {
         sleep(UNANSWERED).await;
-        pool.report_unreachable(&handle(), element.id);
+        let _ = pool.report(element.id).await;
         return false;
     }
     true
+}
+
+/// A user's connection. It asks anew for each request, as in the simulation.
+struct Asker {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Asker {
+    async fn open(from: Ipv4Addr, to: SocketAddr) -> Outcome<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((from, 0)))?;
+        let stream = socket.connect(to).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: vec![0; 65_536] })
+    }
+
+    /// Whom the registrar names.
+    async fn resolve(&mut self) -> Outcome<WireElement> {
+        let (subscribe, items, capabilities) = (false, Some(1), None);
+        self.say(Body::HandleResolution { subscribe, handle: handle(), items, capabilities })
+            .await?;
+        let mut filled = 0;
+        loop {
+            let read = self.stream.read(&mut self.buffer[filled..]).await?;
+            if read == 0 {
+                return Err("hung up on".into());
+            }
+            filled += read;
+            let Some(length) =
+                frame_len(&self.buffer[..filled])?.filter(|length| *length <= filled)
+            else {
+                continue;
+            };
+            let message = Message::decode(&self.buffer[..length])?.message;
+            if let Body::HandleResolutionResponse(response) = message.body {
+                return response.elements.into_iter().next().ok_or("nobody is named".into());
+            }
+        }
+    }
+
+    async fn report(&mut self, id: PeId) -> Outcome {
+        self.say(Body::EndpointUnreachable { handle: handle(), id }).await
+    }
+
+    async fn say(&mut self, body: Body) -> Outcome {
+        let mut bytes = Vec::new();
+        Message::from(body).encode(&mut bytes)?;
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        Ok(self.stream.write_all(&bytes).await?)
+    }
 }
 
 /// SplitMix64.

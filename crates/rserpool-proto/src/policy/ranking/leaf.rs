@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Leaf {
     pub(super) entries: Vec<Entry>,
     /// Entries before it have been taken.

@@ -22,7 +22,7 @@ use core::mem;
 use leaf::{Entry, LEAF, Leaf, NOWHERE, insert_sorted};
 
 /// An ordered set of seats; every operation is O(log n) but for a short memory move now and then.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Ranking {
     leaves: Vec<Leaf>,
     free: Vec<u32>,
@@ -38,7 +38,7 @@ pub(super) struct Ranking {
     raised: Raised,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Raised {
     staying: Vec<Entry>,
     leaving: Vec<Entry>,
