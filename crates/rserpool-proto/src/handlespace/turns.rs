@@ -37,7 +37,8 @@ const WINDOW: Duration = Duration::from_secs(30);
 /// How much more often than the mean of the others somebody asks who is answered apart.
 const OFTEN: u64 = 4;
 
-/// Questions of somebody in two windows or so that are nothing, however few the others ask.
+/// Questions of somebody in two windows or so that are nothing, however few the others ask: somebody who is named one
+/// that does not answer, and asks again a second later, is in need and means no harm.
 const FEW: u32 = 24;
 
 /// Most askers of a pool that are counted; who comes then takes the place of one that asks least, and its count, so that
@@ -347,8 +348,9 @@ mod tests {
     fn a_few_questions_at_once_are_nothing() {
         let mut scene = Scene::new("round-robin", 5);
         (1..=50).for_each(|user| scene.ask_often(user, 1));
-        let named: Vec<_> = (0..FEW).map(|_| scene.ask(99)).collect();
-        assert_eq!(named, [0, 1, 2, 3, 4, 0, 1, 2]);
+        for turn in 0..FEW {
+            assert_eq!(scene.ask(99), turn % 5);
+        }
         assert!(!scene.is_apart(99));
         scene.ask(99);
         assert!(scene.is_apart(99));

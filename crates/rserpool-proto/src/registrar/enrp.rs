@@ -338,6 +338,7 @@ impl Registrar {
         let stamp = element.extensions.stamp;
         if let Some(stamp) = stamp
             && let Some(slot) = self.unmoved(handle, element.id, stamp)
+            && self.is_spoken_for(slot)
         {
             match self.may_claim_back(now, slot) {
                 true => self.claim_back(now, sender, slot, stamp),
@@ -452,8 +453,10 @@ impl Registrar {
         let stamp = element.extensions.stamp;
         if let Some(stamp) = stamp
             && let Some(slot) = self.unmoved(handle, element.id, stamp)
+            && (self.is_spoken_for(slot) || self.is_called_home(slot))
         {
-            // It has been taken over from the living, and waited for in vain: it is here.
+            // It has been taken over from the living, and waited for in vain: it is here, or has been
+            // asked to come here, and that it does not answer is for us to see.
             return self.claim_back(now, sender, slot, stamp);
         }
         let ended = stamp.map(|stamp| (stamp, element.home));
@@ -463,15 +466,13 @@ impl Registrar {
         }
     }
 
-    /// An own element that still speaks to us, and that nobody but a registrar has moved since the
-    /// state that `stamp` stands for.
+    /// An own element that nobody but a registrar has moved since the state that `stamp` stands for.
     fn unmoved(&self, handle: &PoolHandle, id: PeId, stamp: Stamp) -> Option<Slot> {
         let slot = self.handlespace.slot(handle.as_bytes(), id)?;
         let element = self.handlespace.element_at(slot)?;
         let known = element.stamp()?;
-        let holds = element.home() == self.id && self.is_spoken_for(slot);
-        (holds && !planted!("taken-from-the-living") && known.seq == stamp.seq && known <= stamp)
-            .then_some(slot)
+        let ours = element.home() == self.id && !planted!("taken-from-the-living");
+        (ours && known.seq == stamp.seq && known <= stamp).then_some(slot)
     }
 
     pub(super) fn note_capabilities(

@@ -286,6 +286,41 @@ fn an_element_that_a_call_has_missed_is_awaited_unless_nobody_listens_there() {
 }
 
 #[test]
+fn an_element_that_has_been_called_home_is_not_ended_by_one_that_has_waited_for_it_in_vain() {
+    // RFC 5353 §3.5.2: two have taken it over, and it comes to the one whose call it has heard.
+    let mut world = World::new(2);
+    world.intrude(1, STRANGE);
+    world.say(1, STRANGE, 9, presence());
+    let mut element = {
+        let mut other = World::new(1);
+        other.element(1);
+        other.pass(millis(10));
+        other.copy(1)
+    };
+    element.home = ServerId(9);
+    element.extensions.asap_over_tcp = None;
+    let addresses = locator(9).addresses;
+    let transport_use = TransportUse::DataOnly;
+    element.asap_transport = Some(SctpTransport { port: 9009, transport_use, addresses });
+    world.say(1, STRANGE, 9, update(UpdateAction::Add, true, element));
+    world.cut(1, 9);
+    world.pass(millis(1));
+    let attempt = Some(*world.registrars[&1].calls.keys().next().unwrap());
+    let (assoc, channel, identity) = (AssociationId(70_001), Channel::Asap, Identity::Anonymous);
+    let remote = Locator { port: 9009, ..locator(9) };
+    let local = locator(1);
+    world.input(1, Input::Connected { assoc, attempt, channel, local, remote, identity });
+    let stamp = world.stamp(1);
+    let ended = PoolElement { home: ServerId(2), ..world.copy(1) };
+    let by = world.assoc(1, 2).unwrap();
+    world.say(1, by, 2, update(UpdateAction::Delete, false, ended));
+    assert_eq!(world.known(1), [(0, 1)]);
+    assert!(world.stamp(1) > stamp, "the others are told that it is here");
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.known(1), [], "until it has not answered");
+}
+
+#[test]
 fn elements_that_listen_at_two_places_are_called_at_both() {
     let mut world = World::new(1);
     world.intrude(1, STRANGE);

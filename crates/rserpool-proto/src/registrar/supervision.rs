@@ -113,6 +113,12 @@ impl Registrar {
         self.supervised.get(&slot).is_some_and(shown) && !is_given
     }
 
+    /// Whether an element that was taken over has been asked to come here, and may still answer.
+    pub(super) fn is_called_home(&self, slot: Slot) -> bool {
+        let called = |known: &Supervision| known.awaited_from.is_some() && known.asked.is_some();
+        self.supervised.get(&slot).is_some_and(called)
+    }
+
     /// Whether others are told that an element is here that they say they have. If two tell each
     /// other so all the time they both hold it: then each calls it, and it says to whom it has come.
     pub(super) fn may_claim_back(&mut self, now: Instant, slot: Slot) -> bool {

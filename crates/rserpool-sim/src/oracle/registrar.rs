@@ -63,7 +63,7 @@ pub(super) struct Entry {
     /// When it was registered last, or taken over.
     pub(super) since: Instant,
     pub(super) wire: PoolElement,
-    lease: Option<Instant>,
+    pub(super) lease: Option<Instant>,
     /// When the keep-alive was sent that is not answered.
     asked: Option<Instant>,
     heard: Instant,

@@ -305,6 +305,10 @@ impl World {
                         // What it has answered counts on where it was kept all the time.
                         let answers = entry.suspected.filter(|_| !newer).unwrap_or(0);
                         entry.suspected = expected.then_some(answers);
+                        // What has moved has been said anew, with its whole life.
+                        if let Some(element) = element.filter(|_| moved) {
+                            entry.lease = element.lease();
+                        }
                     }
                 }
             }
