@@ -146,6 +146,13 @@ impl Cache {
         true
     }
 
+    /// How many elements of a pool are set aside now: [`MAX_ASIDE`] at most.
+    pub(super) fn count_aside(&self, now: Instant, handle: &PoolHandle) -> u32 {
+        let reported = self.pools.get(handle).into_iter().flat_map(|pool| pool.aside.values());
+        let aside = reported.filter(|&&reported| now < reported + self.set_aside);
+        u32::try_from(aside.count()).unwrap_or(u32::MAX)
+    }
+
     /// Whether an element is set aside now.
     pub(super) fn is_aside(&self, now: Instant, handle: &PoolHandle, id: PeId) -> bool {
         self.pools.get(handle).is_some_and(|pool| pool.is_aside(now, id, self.set_aside))

@@ -176,9 +176,10 @@ impl RegistrarModel {
                 }
             }
             Body::EndpointUnreachable { handle, id } => {
-                if let Some(entry) = self.elements.get_mut(&(handle, id))
-                    && entry.reports.len() < MAX_REPORTS
-                {
+                if let Some(entry) = self.elements.get_mut(&(handle, id)) {
+                    if entry.reports.len() >= MAX_REPORTS {
+                        entry.reports.remove(0);
+                    }
                     entry.reports.push((from, now));
                 }
             }

@@ -14,7 +14,8 @@ pub struct PoolUserConfig {
     /// Timers and thresholds.
     pub timers: UserTimers,
     /// How many elements to ask for at a time. `None`, the default, leaves it to the registrar;
-    /// `u32::MAX` asks for as many as it allows.
+    /// `u32::MAX` asks for as many as it allows. For each element that is set aside one more is asked for, as
+    /// the registrar may reach what cannot be reached from here, and name it first.
     pub items: Option<u32>,
     /// How long after its arrival an answer may still be used while no registrar answers. `None`, the
     /// default, uses no answer beyond [`UserTimers::stale_cache_value`].

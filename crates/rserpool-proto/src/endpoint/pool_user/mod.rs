@@ -228,10 +228,12 @@ impl PoolUser {
     }
 
     fn send_question(&mut self, now: Instant, home: AssociationId, handle: &PoolHandle) {
+        // A registrar that hears of them names those first that cannot be reached from here.
+        let aside = self.cache.count_aside(now, handle);
         let question = Body::HandleResolution {
             subscribe: self.watches.ask_at(handle, home),
             handle: handle.clone(),
-            items: self.config.items,
+            items: self.config.items.map(|items| items.saturating_add(aside)),
             capabilities: Some(CAPABILITIES),
         };
         self.send(home, question);

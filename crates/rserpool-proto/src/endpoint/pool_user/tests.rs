@@ -284,6 +284,32 @@ fn picks_go_round_and_leave_out_what_is_excluded() {
 }
 
 #[test]
+fn one_that_asks_for_one_element_gets_past_those_that_it_alone_cannot_reach() {
+    let (mut bench, home) = at_home(PoolUserConfig { items: Some(1), ..config(&[3863]) });
+    for (known, asked) in [(&[1][..], 1), (&[1, 2], 2), (&[1, 2, 3], 3)] {
+        bench.pick(1, &[]);
+        let sent = bench.sent();
+        let items = sent.iter().find_map(|(_, body)| match body {
+            Body::HandleResolution { items, .. } => Some(*items),
+            _ => None,
+        });
+        assert_eq!(items, Some(Some(asked)), "{sent:?}");
+        bench.receive(home, answer(&pool(), known, Some(5)));
+        let last = *known.last().unwrap();
+        assert_eq!(bench.answers(), [(1, Ok(vec![last]))]);
+        bench.pass_ms(1);
+        bench.report(last);
+        bench.pass_ms(1);
+    }
+    bench.pass_ms(60_000);
+    bench.pick(2, &[]);
+    let sent = bench.sent();
+    let again =
+        |(_, body): &(_, Body)| matches!(body, Body::HandleResolution { items: Some(1), .. });
+    assert!(sent.iter().any(again), "{sent:?}");
+}
+
+#[test]
 fn an_unreachable_element_is_reported_once_and_set_aside() {
     // RFC 5352 §3.5.
     let (mut bench, home) = at_home(config(&[3863]));
