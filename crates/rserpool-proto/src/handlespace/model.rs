@@ -97,6 +97,15 @@ impl Model {
                 {
                     return false;
                 }
+                let before = self.entries.get(key).map(|entry| &entry.wire);
+                if known == Some(*stamp)
+                    && before.is_some_and(|before| {
+                        (&before.policy, &before.user_transport, &before.asap_transport)
+                            != (&wire.policy, &wire.user_transport, &wire.asap_transport)
+                    })
+                {
+                    stamp.seq += 1;
+                }
             }
             stamp @ None => {
                 let seq = known.max(buried).map_or(1, |highest| highest.seq + 1);

@@ -140,7 +140,11 @@ impl Handlespace {
                 if let Some(known) = late.or(dead) {
                     return Err(RegistrationError::Stale { known });
                 }
-                stamp
+                // Two states of one stamp: a home that had to raise it before has used the element's
+                // next number. The later one is newer.
+                let twice =
+                    known == Some(stamp) && slot.is_some_and(|at| self.differs(at, &element));
+                Stamp { seq: stamp.seq.saturating_add(u64::from(twice)), ..stamp }
             }
             None => {
                 let highest = known.max(buried).map_or(0, |stamp| stamp.seq);
@@ -151,6 +155,16 @@ impl Handlespace {
         Ok(match slot {
             Some(slot) => self.replace(now, slot, element, until),
             None => self.add(now, handle, element, until),
+        })
+    }
+
+    /// Whether an element is registered otherwise than it is known here.
+    fn differs(&self, slot: Slot, element: &PoolElement) -> bool {
+        self.elements.get(slot).is_some_and(|known| {
+            known.policy() != element.policy
+                || *known.user_transport() != element.user_transport
+                || known.asap_transport() != element.asap_transport.as_ref()
+                || known.asap_over_tcp() != element.extensions.asap_over_tcp
         })
     }
 

@@ -55,7 +55,7 @@ pub use event::{Event, Ignored, RemovalReason};
 pub use rates::MessageKind;
 
 use crate::handlespace::{Handlespace, Slot};
-use crate::id::{AssociationId, PoolHandle, ServerId};
+use crate::id::{AssociationId, ServerId};
 use crate::machine::{AttemptId, Channel, Input, Machine, Output};
 use crate::planted::planted;
 use crate::time::Instant;
@@ -263,7 +263,7 @@ impl Registrar {
 
     /// Which of the orders that a pool has had apart answers the other end of an association, if one does.
     #[cfg(any(test, feature = "testing"))]
-    pub fn order_apart(&self, assoc: AssociationId, handle: &PoolHandle) -> Option<u32> {
+    pub fn order_apart(&self, assoc: AssociationId, handle: &crate::id::PoolHandle) -> Option<u32> {
         let association = self.associations.get(&assoc)?;
         self.handlespace.order_apart(handle.as_bytes(), association.asker)
     }

@@ -346,6 +346,25 @@ fn what_a_holder_says_is_new_even_if_its_clock_was_set_back() {
 }
 
 #[test]
+fn two_states_of_one_stamp_are_told_apart_and_one_that_comes_twice_is_not() {
+    // A home raises the stamp of what comes from elsewhere with the stamp that it knows, and the next
+    // thing that the element says bears that number, too.
+    let mut scene = Scene::new();
+    let assoc = scene.asap();
+    let stamped = |seq, load| {
+        let mut element = element(1);
+        element.policy = PolicyParameter::new(PolicyNumber(0x4000_0001), &[load]);
+        element.extensions.stamp = Some(Stamp { seq, moves: 0 });
+        element
+    };
+    for (seq, load, stamp) in [(10, 1, 10), (10, 2, 11), (11, 2, 11), (11, 3, 12), (13, 3, 13)] {
+        assert_eq!(scene.register(assoc, stamped(seq, load)), []);
+        let known = scene.registrar.handlespace().element(pool().as_bytes(), PeId(1)).unwrap();
+        assert_eq!((known.words(), known.stamp().unwrap().seq), (&[load][..], stamp));
+    }
+}
+
+#[test]
 fn a_stranger_is_shown_no_capabilities() {
     for shown in [None, Some(Capabilities(0))] {
         let mut scene = Scene::new();
