@@ -44,6 +44,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
@@ -129,9 +130,6 @@ pub enum Impostor {
     /// It is an element of the pool, but not the one that the registrar has named.
     #[error("its certificate is not of the owner that the registrar has named")]
     Owner,
-    /// It is reached over SCTP, over which sessions are not secured.
-    #[error("sessions over SCTP cannot be secured, and this user's have to be")]
-    Sctp,
 }
 
 impl From<Impostor> for io::Error {
@@ -248,11 +246,22 @@ impl Tls {
         owner: Option<Owner>,
     ) -> io::Result<Stream> {
         let to = socket.peer_addr()?.ip();
-        let connecting = self.current().to_elements.connect(ServerName::from(to), socket);
+        let secured = self.connect_element_over(socket, to, pool, owner).await?;
+        Ok(Stream::Secured(Box::new(secured)))
+    }
+
+    /// The same, over whatever carries bytes.
+    pub(crate) async fn connect_element_over<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        to: IpAddr,
+        pool: &PoolHandle,
+        owner: Option<Owner>,
+    ) -> io::Result<TlsStream<S>> {
+        let connecting = self.current().to_elements.connect(ServerName::from(to), stream);
         let secured = timeout(HANDSHAKE, connecting).await.map_err(io::Error::from);
-        let secured = secured.flatten().map_err(Impostor::Handshake)?;
-        let stream = Stream::Secured(Box::new(TlsStream::Client(secured)));
-        let identity = stream.identity();
+        let stream = TlsStream::Client(secured.flatten().map_err(Impostor::Handshake)?);
+        let identity = identity_of_peer(&stream);
         let grants = Grants { scope: self.scope().as_str().into(), ..Grants::default() };
         // What belongs to its role, whichever element of the pool it is.
         let action = Action::Deregister { handle: pool, id: PeId(0) };
@@ -289,10 +298,18 @@ impl Tls {
     }
 
     /// Has a connection that somebody has opened secured.
-    pub(crate) async fn accept(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+    ) -> io::Result<TlsStream<S>> {
         let acceptor = self.current().acceptor.ok_or(io::ErrorKind::Unsupported)?;
-        Ok(TlsStream::Server(timeout(HANDSHAKE, acceptor.accept(socket)).await??))
+        Ok(TlsStream::Server(timeout(HANDSHAKE, acceptor.accept(stream)).await??))
     }
+}
+
+/// Who the other end of a connection has proved to be.
+pub(crate) fn identity_of_peer<S>(stream: &TlsStream<S>) -> Identity {
+    identity_of(stream.get_ref().1.peer_certificates().unwrap_or_default())
 }
 
 /// Who has shown these certificates.

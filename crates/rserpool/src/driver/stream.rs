@@ -39,9 +39,7 @@ impl Stream {
     pub fn identity(&self) -> Identity {
         match self {
             Self::Plain(_) => Identity::Anonymous,
-            Self::Secured(stream) => {
-                tls::identity_of(stream.get_ref().1.peer_certificates().unwrap_or_default())
-            }
+            Self::Secured(stream) => tls::identity_of_peer(stream),
         }
     }
 }

@@ -9,13 +9,17 @@ use crate::proto::machine::{AttemptId, Channel, CloseReason, Identity, Input, Lo
 use crate::proto::session::Payload;
 use crate::proto::session::user::{Carriage, Delivery};
 use crate::proto::wire::pool_element::PoolElement;
-use crate::tls::{Impostor, Tls};
+#[cfg(target_os = "linux")]
+use crate::tls;
+use crate::tls::Tls;
 use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+#[cfg(target_os = "linux")]
+use tokio_rustls::TlsStream;
 
 /// Messages are taken from the machine while less than this waits for the socket: enough for one
 /// large write, and little enough that most of what is unsent stays with the machine.
@@ -33,6 +37,9 @@ enum Carrier {
     Tcp(tcp::Connection),
     #[cfg(target_os = "linux")]
     Sctp(sctp::Connection),
+    /// By the mapping, as over TCP: TLS knows of no messages.
+    #[cfg(target_os = "linux")]
+    SecuredSctp(Box<tcp::Connection<TlsStream<sctp::Bytes>>>),
 }
 
 impl Link {
@@ -59,20 +66,37 @@ impl Link {
                 };
                 Carrier::Tcp(tcp::Connection::new(stream, limit))
             }
-            (Carriage::Sctp, _) if tls.is_some() => return Err(Impostor::Sctp.into()),
             #[cfg(target_os = "linux")]
-            (Carriage::Sctp, to) => Carrier::Sctp(sctp::Connection::connect(to, limit).await?),
+            (Carriage::Sctp, to @ [first, ..]) => {
+                let connection = sctp::Connection::connect(to, limit).await?;
+                match tls {
+                    Some(tls) => {
+                        let (bytes, to) = (connection.into_bytes(), first.ip());
+                        let owner = element.extensions.owner;
+                        let stream = tls.connect_element_over(bytes, to, pool, owner).await?;
+                        let connection = tcp::Connection::on(stream, Some(limit));
+                        Carrier::SecuredSctp(Box::new(connection))
+                    }
+                    None => Carrier::Sctp(connection),
+                }
+            }
             _ => return Err(io::ErrorKind::Unsupported.into()),
         };
         Ok(Self { assoc, carrier })
     }
 
-    /// Has one secured that somebody has opened, before anything is said.
-    pub(super) async fn secure(self, tls: &Tls) -> io::Result<Self> {
+    /// Has one secured that somebody has opened, before anything is said; messages have at most `limit` bytes.
+    pub(super) async fn secure(self, tls: &Tls, limit: usize) -> io::Result<Self> {
+        let _ = limit;
         let carrier = match self.carrier {
             Carrier::Tcp(connection) => Carrier::Tcp(connection.secure(tls).await?),
             #[cfg(target_os = "linux")]
-            Carrier::Sctp(_) => return Err(Impostor::Sctp.into()),
+            Carrier::Sctp(connection) => {
+                let stream = tls.accept(connection.into_bytes()).await?;
+                Carrier::SecuredSctp(Box::new(tcp::Connection::on(stream, Some(limit))))
+            }
+            #[cfg(target_os = "linux")]
+            secured @ Carrier::SecuredSctp(_) => secured,
         };
         Ok(Self { carrier, ..self })
     }
@@ -83,6 +107,8 @@ impl Link {
             Carrier::Tcp(connection) => connection.identity(),
             #[cfg(target_os = "linux")]
             Carrier::Sctp(_) => Identity::Anonymous,
+            #[cfg(target_os = "linux")]
+            Carrier::SecuredSctp(connection) => tls::identity_of_peer(connection.stream()),
         }
     }
 
@@ -91,6 +117,10 @@ impl Link {
             Carrier::Tcp(connection) => connection.ends(),
             #[cfg(target_os = "linux")]
             Carrier::Sctp(connection) => connection.ends(),
+            #[cfg(target_os = "linux")]
+            Carrier::SecuredSctp(connection) => {
+                sctp::ends(connection.stream().get_ref().0.association())
+            }
         }
     }
 
@@ -121,6 +151,8 @@ impl Link {
             Carrier::Tcp(connection) => connection.queue(&payload, delivery),
             #[cfg(target_os = "linux")]
             Carrier::Sctp(connection) => connection.queue(payload, delivery),
+            #[cfg(target_os = "linux")]
+            Carrier::SecuredSctp(connection) => connection.queue(&payload, delivery),
         }
     }
 
@@ -129,6 +161,8 @@ impl Link {
             Carrier::Tcp(connection) => connection.queued(),
             #[cfg(target_os = "linux")]
             Carrier::Sctp(connection) => connection.queued(),
+            #[cfg(target_os = "linux")]
+            Carrier::SecuredSctp(connection) => connection.queued(),
         }
     }
 
@@ -143,6 +177,8 @@ impl Link {
             Carrier::Tcp(connection) => connection.is_flushed(),
             #[cfg(target_os = "linux")]
             Carrier::Sctp(connection) => connection.queued() == 0,
+            #[cfg(target_os = "linux")]
+            Carrier::SecuredSctp(connection) => connection.is_flushed(),
         }
     }
 
@@ -158,6 +194,8 @@ impl Link {
             Carrier::Tcp(connection) => connection.poll(context, reading, on_message),
             #[cfg(target_os = "linux")]
             Carrier::Sctp(connection) => connection.poll(context, reading, on_message),
+            #[cfg(target_os = "linux")]
+            Carrier::SecuredSctp(connection) => connection.poll(context, reading, on_message),
         }
     }
 
@@ -167,6 +205,12 @@ impl Link {
             Carrier::Tcp(connection) => connection.take_back(),
             #[cfg(target_os = "linux")]
             Carrier::Sctp(connection) => connection.take_back(),
+            #[cfg(target_os = "linux")]
+            Carrier::SecuredSctp(connection) => {
+                // Nobody hears of the rest; it may have ended already.
+                let _ = connection.stream().get_ref().0.association().abort(b"");
+                connection.take_back()
+            }
         }
     }
 
@@ -178,6 +222,8 @@ impl Link {
                     Carrier::Tcp(connection) => connection.finish().await,
                     #[cfg(target_os = "linux")]
                     Carrier::Sctp(connection) => connection.finish().await,
+                    #[cfg(target_os = "linux")]
+                    Carrier::SecuredSctp(connection) => connection.finish().await,
                 }
             };
             let _ = tokio::time::timeout(LINGER, orderly).await;

@@ -1,5 +1,9 @@
 //! A session's association of the kernel's SCTP.
 
+mod bytes;
+
+pub(super) use bytes::Bytes;
+
 use crate::proto::machine::{CloseReason, Locator, TransportKind};
 use crate::proto::session::Payload;
 use crate::proto::session::user::Delivery;
@@ -56,18 +60,13 @@ impl Connection {
         Self { association, output: VecDeque::new(), queued: 0, since_look: LOOK + 1 }
     }
 
+    /// As a stream of bytes, of which nothing has been said or heard yet.
+    pub(super) fn into_bytes(self) -> Bytes {
+        Bytes::new(self.association)
+    }
+
     pub(super) fn ends(&self) -> (Locator, Locator) {
-        let end = |addresses: io::Result<Vec<SocketAddr>>| {
-            let addresses = addresses.unwrap_or_default();
-            let ips: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
-            let nowhere = || Addresses::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-            Locator {
-                transport: TransportKind::Sctp,
-                addresses: Addresses::new(&ips).unwrap_or_else(nowhere),
-                port: addresses.first().map_or(0, SocketAddr::port),
-            }
-        };
-        (end(self.association.local_addrs()), end(self.association.peer_addrs()))
+        ends(&self.association)
     }
 
     pub(super) fn queue(&mut self, payload: Payload, delivery: Option<Delivery>) {
@@ -202,6 +201,21 @@ impl Connection {
         }
         self.association.close().await
     }
+}
+
+/// Both ends of an association, as a machine wants to know them.
+pub(super) fn ends(association: &kernel::Association) -> (Locator, Locator) {
+    let end = |addresses: io::Result<Vec<SocketAddr>>| {
+        let addresses = addresses.unwrap_or_default();
+        let ips: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
+        let nowhere = || Addresses::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        Locator {
+            transport: TransportKind::Sctp,
+            addresses: Addresses::new(&ips).unwrap_or_else(nowhere),
+            port: addresses.first().map_or(0, SocketAddr::port),
+        }
+    };
+    (end(association.local_addrs()), end(association.peer_addrs()))
 }
 
 /// What the kernel keeps with a message, and gives back with it.

@@ -14,6 +14,8 @@ use tracing::debug;
 pub(super) struct Securing {
     tls: Tls,
     limits: Limits,
+    /// Most bytes of a message.
+    message: usize,
     handshakes: JoinSet<io::Result<Link>>,
     /// The oldest first; some have ended.
     under_way: VecDeque<(Option<IpAddr>, AbortHandle)>,
@@ -21,16 +23,16 @@ pub(super) struct Securing {
 
 impl Securing {
     /// Within [`Limits::handshakes`] and [`Limits::handshakes_per_address`].
-    pub(super) fn new(tls: Tls, limits: Limits) -> Self {
-        Self { tls, limits, handshakes: JoinSet::new(), under_way: VecDeque::new() }
+    pub(super) fn new(tls: Tls, limits: Limits, message: usize) -> Self {
+        Self { tls, limits, message, handshakes: JoinSet::new(), under_way: VecDeque::new() }
     }
 
     /// Begins with one.
     pub(super) fn begin(&mut self, link: Link) {
         let from = link.remote();
         self.make_room(from);
-        let tls = self.tls.clone();
-        let task = self.handshakes.spawn(async move { link.secure(&tls).await });
+        let (tls, message) = (self.tls.clone(), self.message);
+        let task = self.handshakes.spawn(async move { link.secure(&tls, message).await });
         self.under_way.push_back((from, task));
     }
 

@@ -112,9 +112,6 @@ pub enum ServeError {
     /// Its user transport is neither TCP nor SCTP.
     #[error("sessions are served over TCP and SCTP, not at {0}")]
     Transport(Transport),
-    /// There are certificates, and its user transport is SCTP.
-    #[error("sessions over SCTP cannot be secured; serve them over TCP")]
-    SctpUnsecured,
     /// Users are to be shown a certificate, and there is none.
     #[error("an element of a secured scope needs a certificate of its own to serve with")]
     NoCertificate,
@@ -143,13 +140,11 @@ impl PoolElement {
             _ => return Err(ServeError::Transport(transport.clone())),
         };
         let tls = config.network.tls.clone();
-        if tls.is_some() && over_sctp {
-            return Err(ServeError::SctpUnsecured);
-        }
         if tls.as_ref().is_some_and(|tls| tls.settings().own.is_none()) {
             return Err(ServeError::NoCertificate);
         }
-        let securing = tls.map(|tls| Securing::new(tls, config.network.limits));
+        let (limit, limits) = (config.limits.message, config.network.limits);
+        let securing = tls.map(|tls| Securing::new(tls, limits, limit));
         let listen: Vec<_> = if config.listen.is_empty() {
             transport.socket_addrs().collect()
         } else {
@@ -158,7 +153,6 @@ impl PoolElement {
         let first = listen.first().copied();
         let address = first.ok_or_else(|| ServeError::Transport(transport.clone()))?;
         let cannot = |error| ServeError::Listen { address, error };
-        let limit = config.limits.message;
         let listener = Listener::bind(&listen, over_sctp, limit).await.map_err(cannot)?;
         let bound = listener.local_addr().map_err(cannot)?;
         match transport {

@@ -1,4 +1,4 @@
-//! A session's connection over TCP.
+//! A session's connection that is a stream of bytes: over TCP, or TLS over SCTP.
 
 use super::link::ROOM;
 use crate::driver::Stream;
@@ -13,11 +13,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-/// A TCP connection of a session.
-pub(super) struct Connection {
-    stream: Stream,
+/// A connection of a session, on a stream of bytes that has to be flushed.
+pub(super) struct Connection<S = Stream> {
+    stream: S,
     /// `None` if bytes are carried as they are.
     deframer: Option<Deframer>,
     /// What has come of such bytes.
@@ -53,26 +53,11 @@ const MOST_READ: usize = 32 * 1024;
 const QUIET: u32 = 8;
 
 impl Connection {
-    /// Messages of at most `limit` bytes by the mapping, or with none bytes as they are.
+    /// See [`Connection::on`].
     pub(super) fn new(stream: Stream, limit: Option<usize>) -> Self {
         // Small messages are not held back; if that is refused they are only slower.
         let _ = stream.socket().set_nodelay(true);
-        let (deframer, output) = match limit {
-            Some(limit) => (Some(Deframer::new(limit)), PREFACE.to_vec()),
-            None => (None, Vec::new()),
-        };
-        Self {
-            stream,
-            deframer,
-            plain: Vec::new(),
-            chunk: READ,
-            output,
-            sent: 0,
-            unflushed: false,
-            quiet: 0,
-            unsent: VecDeque::new(),
-            waiting: 0,
-        }
+        Self::on(stream, limit)
     }
 
     /// Has it secured, as the one that was connected to, before anything is said.
@@ -92,6 +77,33 @@ impl Connection {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let end = |end: io::Result<SocketAddr>| Locator::tcp(end.unwrap_or(unknown));
         (end(self.stream.local_addr()), end(self.stream.peer_addr()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Messages of at most `limit` bytes by the mapping, or with none bytes as they are.
+    pub(super) fn on(stream: S, limit: Option<usize>) -> Self {
+        let (deframer, output) = match limit {
+            Some(limit) => (Some(Deframer::new(limit)), PREFACE.to_vec()),
+            None => (None, Vec::new()),
+        };
+        Self {
+            stream,
+            deframer,
+            plain: Vec::new(),
+            chunk: READ,
+            output,
+            sent: 0,
+            unflushed: false,
+            quiet: 0,
+            unsent: VecDeque::new(),
+            waiting: 0,
+        }
+    }
+
+    /// What it runs on.
+    pub(super) fn stream(&self) -> &S {
+        &self.stream
     }
 
     /// Queues a message.

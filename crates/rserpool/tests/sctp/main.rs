@@ -10,6 +10,7 @@ mod authority;
 mod network;
 mod one_host;
 mod secured;
+mod secured_sessions;
 mod sessions;
 mod two_hosts;
 

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-const REGISTRAR: &str = "rserpool://lab/registrar";
-const ELEMENT: &str = "rserpool://lab/element/Echo*";
-const USER: &str = "rserpool://lab/user";
+pub(crate) const REGISTRAR: &str = "rserpool://lab/registrar";
+pub(crate) const ELEMENT: &str = "rserpool://lab/element/Echo*";
+pub(crate) const USER: &str = "rserpool://lab/user";
 const OPERATOR: &str = "rserpool://lab/operator";
 
 fn config(tls: Tls) -> Config {
@@ -27,11 +27,11 @@ fn config(tls: Tls) -> Config {
     config
 }
 
-async fn secured(tls: Tls) -> Registrar {
+pub(crate) async fn secured(tls: Tls) -> Registrar {
     Registrar::start(config(tls)).await.unwrap()
 }
 
-fn reach(tls: Option<Tls>) -> Reach {
+pub(crate) fn reach(tls: Option<Tls>) -> Reach {
     Reach { tls, ..Reach::default() }
 }
 
@@ -41,7 +41,7 @@ async fn element_as(registrars: Vec<Locator>, port: u16, tls: Option<Tls>) -> Po
     PoolElement::start_with(config, reach(tls)).await.unwrap()
 }
 
-fn user_as(registrar: Locator, tls: Option<Tls>) -> PoolUser {
+pub(crate) fn user_as(registrar: Locator, tls: Option<Tls>) -> PoolUser {
     let mut config = PoolUserConfig::new(vec![registrar]);
     config.timers.stale_cache_value = Duration::ZERO;
     PoolUser::with(config, reach(tls))

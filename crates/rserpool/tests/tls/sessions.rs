@@ -3,7 +3,6 @@
 use super::*;
 use rserpool::cookie::CookieKeys;
 use rserpool::proto::machine::Identity;
-use rserpool::proto::wire::transport::{Addresses, SctpTransport, TransportUse};
 use rserpool::session::serve::{Incoming, ServeConfig, ServeError, ServedSession, Service};
 use rserpool::session::{
     ElementHandle, EndReason, Event as SessionEvent, Session, SessionTimers, Target,
@@ -215,28 +214,12 @@ async fn a_session_of_a_secured_user_ends_rather_than_go_without_tls() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_secured_is_refused_and_not_served_without() {
+async fn who_has_nothing_to_show_to_users_does_not_serve() {
     let authority = Authority::new();
     let registrar = registrar(authority.tls(&[REGISTRAR])).await;
-    let over_sctp = Transport::Sctp(SctpTransport {
-        port: 9,
-        transport_use: TransportUse::DataPlusControl,
-        addresses: Addresses::from(std::net::IpAddr::from([127, 0, 0, 1])),
-    });
-    let config = || PoolElementConfig::new(pool(), over_sctp.clone(), vec![asap(&registrar)]);
-    let tls = authority.tls(&[ELEMENT]);
-    let refused = ServeConfig { network: network(Some(tls.clone())), ..ServeConfig::new(config()) };
-    let refused = PoolElement::serve(refused, async |_| {}).await;
-    assert!(matches!(refused, Err(ServeError::SctpUnsecured)));
     let nameless = serving(vec![asap(&registrar)], Some(authority.tls(&[])));
     let nameless = PoolElement::serve(nameless, async |_| {}).await;
     assert!(matches!(nameless, Err(ServeError::NoCertificate)));
-    let element = PoolElement::start_with(config(), network(Some(tls))).await.unwrap();
-    soon(element.registered()).await.unwrap();
-    let user = user(vec![asap(&registrar)], Some(authority.tls(&[USER])));
-    let mut session = user.session_with(impatient(Target::Pool(pool())));
-    let reason = end(&mut session).await;
-    assert!(matches!(reason, EndReason::NoneUsable | EndReason::NoElement(_)), "{reason:?}");
 }
 
 #[tokio::test]
