@@ -515,7 +515,10 @@ impl World {
         let has_hostiles =
             self.nodes.iter().any(|node| matches!(node.setup, Setup::Hostile { .. }));
         let has_hostiles = has_hostiles && !self.oracle.secured;
-        if self.oracle.healed.is_none() || has_hostiles || !self.works(user) {
+        // One that was slow has a backlog still, which it works off at that pace.
+        let is_behind = |node: NodeId| self.nodes[node].sessions.busy_until > self.now;
+        let works = self.works(user) && !is_behind(user);
+        if self.oracle.healed.is_none() || has_hostiles || !works {
             return false;
         }
         let pool = self.oracle.sessions.pool(session);
@@ -529,8 +532,11 @@ impl World {
         space.elements(pool).any(|(_, element)| {
             let address = element.user_transport().primary();
             let node = address.and_then(|address| self.addresses.get(&address.ip()));
-            let serves = node.is_some_and(|node| {
-                let node = &self.nodes[*node];
+            let serves = node.is_some_and(|&node| {
+                if is_behind(node) {
+                    return false;
+                }
+                let node = &self.nodes[node];
                 node.owner.service.is_some()
                     && matches!(&node.machine, Machine::Element(own) if own.id() == element.id())
             });

@@ -24,6 +24,8 @@ pub(super) struct Connection {
     queued: usize,
     /// Bytes received since the kernel was asked without having said that it has some; at first as if many.
     since_look: usize,
+    /// Times in a row that sending has waited for what there was to read.
+    held_back: usize,
 }
 
 /// Messages sent or received before others have their turn.
@@ -34,6 +36,9 @@ const PORTION: usize = 32 * 1024;
 /// the window is closed tells the other side so, whose kernel then tries it with a message that is
 /// thrown away, and comes again only after a timeout.
 const LOOK: usize = 32 * 1024;
+/// Times in a row that what has come is read before anything is sent: more than a whole window, so that an answer, such
+/// as a sign of life, does not go while the window is closed, and little enough for nobody to miss it.
+const HELD_BACK: usize = 16;
 /// Messages given to the kernel at a time.
 const BATCH: usize = 16;
 
@@ -57,7 +62,7 @@ impl Connection {
         // while the buffer counts what they take in the kernel, too. Where small ones fill it first the
         // kernel throws away what was sent within the window, and it comes again after a timeout.
         let _ = SockRef::from(&association).set_recv_buffer_size(RECEIVE_BUFFER);
-        Self { association, output: VecDeque::new(), queued: 0, since_look: LOOK + 1 }
+        Self { association, output: VecDeque::new(), queued: 0, since_look: LOOK + 1, held_back: 0 }
     }
 
     /// As a stream of bytes, of which nothing has been said or heard yet.
@@ -114,6 +119,11 @@ impl Connection {
                 Err(_) => return Poll::Ready(Err(CloseReason::Lost)),
             }
         }
+        if more && !self.output.is_empty() && self.held_back < HELD_BACK {
+            self.held_back += 1;
+            return Poll::Ready(Ok(()));
+        }
+        self.held_back = 0;
         let before = self.queued;
         if self.poll_send(context).is_err() {
             return Poll::Ready(Err(CloseReason::Lost));
