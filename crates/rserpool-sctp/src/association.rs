@@ -120,6 +120,22 @@ impl Association {
         }
     }
 
+    /// Appends what has been read already and at most `most` parts more, of 8 KiB each, without waiting; returns
+    /// how many parts came.
+    ///
+    /// For a moment the receive window is open then, however fast the other side sends: it is not told of room
+    /// before there is some 64 KiB of it. What is sent while the window is closed tells so, whereupon the other
+    /// side's kernel tries it with a message that is thrown away, and comes again only after a timeout.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing was there, and as [`Self::recv`]; what was read already is appended all the same.
+    pub fn try_recv_few(&self, most: usize, events: &mut Vec<Event>) -> io::Result<usize> {
+        let before = events.len();
+        let received = self.socket.try_recv_few(most, events);
+        events.iter().skip(before).for_each(|event| self.note(event));
+        received
+    }
+
     /// As [`Self::recv`], for futures written by hand; see [`Endpoint::poll_recv`].
     ///
     /// # Errors

@@ -245,7 +245,9 @@ impl Socket {
                 return Poll::Ready(Ok(event));
             }
             let mut ready = ready!(self.fd.poll_read_ready(context))?;
-            match ready.try_io(|_| sys::receive(self.fd(), |arrival| self.inbox().push(arrival))) {
+            match ready.try_io(|_| {
+                sys::receive(self.fd(), sys::BATCH, |arrival| self.inbox().push(arrival))
+            }) {
                 // What has come since is noticed all the same, and costs no call that finds nothing.
                 Ok(Ok(received)) if received < sys::BATCH => ready.clear_ready(),
                 Ok(Ok(_)) | Err(_) => {}
@@ -266,8 +268,17 @@ impl Socket {
                 return Ok(event);
             }
             // May bring nothing but parts.
-            sys::receive(self.fd(), |arrival| inbox.push(arrival))?;
+            sys::receive(self.fd(), sys::BATCH, |arrival| inbox.push(arrival))?;
         }
+    }
+
+    /// Appends what has been read already, and what a call brings that reads so many parts at most.
+    pub(crate) fn try_recv_few(&self, most: usize, events: &mut Vec<Event>) -> io::Result<usize> {
+        let mut inbox = self.inbox();
+        events.extend(inbox.drain());
+        let received = sys::receive(self.fd(), most, |arrival| inbox.push(arrival))?;
+        events.extend(inbox.drain());
+        Ok(received)
     }
 
     pub(crate) async fn send_many(&self, messages: &[Outgoing<'_>]) -> io::Result<usize> {

@@ -354,10 +354,11 @@ thread_local! {
     });
 }
 
-/// Receives up to [`BATCH`] arrivals in order and returns how many; fewer have emptied the socket.
+/// Receives up to `most` arrivals in order, [`BATCH`] at most, and returns how many; fewer have emptied the socket.
 /// `deliver` must not receive.
 pub(crate) fn receive(
     fd: BorrowedFd<'_>,
+    most: usize,
     mut deliver: impl FnMut(Arrival<'_>),
 ) -> io::Result<usize> {
     SCRATCH.with_borrow_mut(|scratch| {
@@ -379,7 +380,7 @@ pub(crate) fn receive(
         }
         let flags = libc::MSG_DONTWAIT;
         let received = past_pending_error(|| {
-            let (fd, count) = (fd.as_raw_fd(), BATCH as _);
+            let (fd, count) = (fd.as_raw_fd(), most.min(BATCH) as _);
             let no_limit = std::ptr::null_mut();
             // SAFETY: all headers are filled in, each with a name, a part and a control message of the
             // lengths given, that belong to this header only and are borrowed exclusively; the kernel

@@ -24,21 +24,17 @@ pub(super) struct Connection {
     queued: usize,
     /// Bytes received since the kernel was asked without having said that it has some; at first as if many.
     since_look: usize,
-    /// Times in a row that sending has waited for what there was to read.
-    held_back: usize,
 }
 
 /// Messages sent or received before others have their turn.
 const TURN: usize = 64;
 /// Bytes received before they have.
 const PORTION: usize = 32 * 1024;
-/// Bytes after whose receipt the kernel is asked for more before anything is sent. What is sent while
-/// the window is closed tells the other side so, whose kernel then tries it with a message that is
-/// thrown away, and comes again only after a timeout.
+/// Bytes received since the kernel had nothing more, after which a little is read before anything is sent: the window may be
+/// closed.
 const LOOK: usize = 32 * 1024;
-/// Times in a row that what has come is read before anything is sent: more than a whole window, so that an answer, such
-/// as a sign of life, does not go while the window is closed, and little enough for nobody to miss it.
-const HELD_BACK: usize = 16;
+/// Parts that are read then: two messages at least of those that fill the window, as the last one may go beyond it.
+const FEW: usize = 4;
 /// Messages given to the kernel at a time.
 const BATCH: usize = 16;
 
@@ -62,7 +58,7 @@ impl Connection {
         // while the buffer counts what they take in the kernel, too. Where small ones fill it first the
         // kernel throws away what was sent within the window, and it comes again after a timeout.
         let _ = SockRef::from(&association).set_recv_buffer_size(RECEIVE_BUFFER);
-        Self { association, output: VecDeque::new(), queued: 0, since_look: LOOK + 1, held_back: 0 }
+        Self { association, output: VecDeque::new(), queued: 0, since_look: LOOK + 1 }
     }
 
     /// As a stream of bytes, of which nothing has been said or heard yet.
@@ -95,35 +91,26 @@ impl Connection {
             if !reading || bytes > PORTION {
                 break;
             }
-            let Some(event) = self.next(context) else {
+            let Poll::Ready(event) = self.association.poll_recv(context) else {
                 more = false;
                 break;
             };
-            match event {
-                Ok(kernel::Event::Message(message)) => {
+            match event.map_err(|_| CloseReason::Lost).and_then(|event| self.take(event)) {
+                Ok(None) => {}
+                Ok(Some(message)) => {
                     bytes += message.data.len();
-                    self.since_look += message.data.len();
                     on_message(message.ppid, message.data.into());
                 }
-                // All that it has sent has come.
-                Ok(kernel::Event::PeerShutdown { .. } | kernel::Event::Closed { .. }) => {
-                    return Poll::Ready(Err(CloseReason::Finished));
-                }
-                // The other side remembers nothing of the session.
-                Ok(kernel::Event::Restarted { .. }) => return Poll::Ready(Err(CloseReason::Lost)),
-                Ok(kernel::Event::Oversized { .. }) => {
-                    return Poll::Ready(Err(CloseReason::Malformed));
-                }
-                Ok(event) if event.is_end() => return Poll::Ready(Err(CloseReason::Lost)),
-                Ok(_) => {}
-                Err(_) => return Poll::Ready(Err(CloseReason::Lost)),
+                Err(reason) => return Poll::Ready(Err(reason)),
             }
         }
-        if more && !self.output.is_empty() && self.held_back < HELD_BACK {
-            self.held_back += 1;
-            return Poll::Ready(Ok(()));
+        if reading
+            && self.since_look > LOOK
+            && !self.output.is_empty()
+            && let Err(reason) = self.open_window(&mut on_message)
+        {
+            return Poll::Ready(Err(reason));
         }
-        self.held_back = 0;
         let before = self.queued;
         if self.poll_send(context).is_err() {
             return Poll::Ready(Err(CloseReason::Lost));
@@ -131,19 +118,43 @@ impl Connection {
         if more || self.queued < before { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// What has come; `None` if the task is woken by more.
-    fn next(&mut self, context: &mut Context<'_>) -> Option<io::Result<kernel::Event>> {
-        if let Poll::Ready(event) = self.association.poll_recv(context) {
-            return Some(event);
+    /// The message that has come, if it is one.
+    fn take(&mut self, event: kernel::Event) -> Result<Option<kernel::Message>, CloseReason> {
+        match event {
+            kernel::Event::Message(message) => {
+                self.since_look += message.data.len();
+                Ok(Some(message))
+            }
+            // All that it has sent has come.
+            kernel::Event::PeerShutdown { .. } | kernel::Event::Closed { .. } => {
+                Err(CloseReason::Finished)
+            }
+            // The other side remembers nothing of the session.
+            kernel::Event::Restarted { .. } => Err(CloseReason::Lost),
+            kernel::Event::Oversized { .. } => Err(CloseReason::Malformed),
+            event if event.is_end() => Err(CloseReason::Lost),
+            _ => Ok(None),
         }
-        if self.since_look <= LOOK || self.output.is_empty() {
-            return None;
+    }
+
+    /// Reads a little, so that the window is open for what is sent next.
+    fn open_window(
+        &mut self,
+        on_message: &mut impl FnMut(u32, Cow<'_, [u8]>),
+    ) -> Result<(), CloseReason> {
+        let mut events = Vec::new();
+        match self.association.try_recv_few(FEW, &mut events) {
+            Ok(_) => {}
+            // It was not closed.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.since_look = 0,
+            Err(_) => return Err(CloseReason::Lost),
         }
-        self.since_look = 0;
-        match self.association.try_recv() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            event => Some(event),
+        for event in events {
+            if let Some(message) = self.take(event)? {
+                on_message(message.ppid, message.data.into());
+            }
         }
+        Ok(())
     }
 
     fn poll_send(&mut self, context: &mut Context<'_>) -> io::Result<()> {
