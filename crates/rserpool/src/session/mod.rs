@@ -321,6 +321,19 @@ impl Task {
     /// Does what can be done now; ready when the session is over and its owner has been told.
     fn turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let now = now();
+        for _ in 0..PASSES {
+            match self.pass(now, context) {
+                Pass::Moved => {}
+                Pass::Idle => return Poll::Pending,
+                Pass::Yields => break,
+                Pass::Over => return Poll::Ready(()),
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn pass(&mut self, now: Instant, context: &mut Context<'_>) -> Pass {
         if self.machine.next_timeout().is_some_and(|due| due <= now) {
             self.machine.handle_input(now, Input::Timeout);
         }
@@ -330,21 +343,17 @@ impl Task {
             | self.poll_attempt(now, context);
         let moved = moved | self.settle();
         let reading = self.told.is_empty();
-        let moved = moved | self.poll_link(now, reading, context) | self.settle();
+        let polled = self.poll_link(now, reading, context) | self.settle();
         let closed = self.close_if_done(now);
         self.told.poll(context);
         if self.machine.has_ended() {
-            return if self.told.is_empty() { Poll::Ready(()) } else { Poll::Pending };
+            return if self.told.is_empty() { Pass::Over } else { Pass::Idle };
         }
         self.machine.set_reading(now, self.told.is_empty());
         let resumes = !reading && self.told.is_empty();
         let until = self.closing.as_ref().and_then(|closing| closing.until);
         let due = [self.machine.next_timeout(), until].into_iter().flatten().min();
-        if moved || closed || resumes || self.alarm.poll(now, due, context) {
-            // The owner has its turn first: what it takes at once is still in the caches.
-            context.waker().wake_by_ref();
-        }
-        Poll::Pending
+        Pass::of(moved, polled || closed || resumes || self.alarm.poll(now, due, context))
     }
 
     /// Carries out what the machine wants, and gives the transport what it takes; whether there was any.
@@ -603,6 +612,31 @@ impl Task {
             self.settle();
         }
         drained || late
+    }
+}
+
+/// Passes of a turn before others have theirs.
+const PASSES: usize = 4;
+
+/// What a pass over all that a task looks after has come to.
+enum Pass {
+    /// Something was done, and there may be more to do.
+    Moved,
+    /// Something has come: the owner has its turn first, as what it takes at once is still in the caches.
+    Yields,
+    /// There is nothing to do, and the task is woken when there is.
+    Idle,
+    /// It is over.
+    Over,
+}
+
+impl Pass {
+    fn of(moved: bool, yields: bool) -> Self {
+        match (moved, yields) {
+            (true, _) => Self::Moved,
+            (false, true) => Self::Yields,
+            (false, false) => Self::Idle,
+        }
     }
 }
 

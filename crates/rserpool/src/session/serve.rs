@@ -19,7 +19,9 @@
 
 use super::link::{Link, Listener};
 use super::securing::Securing;
-use super::{Alarm, BusinessCard, Limits, Payload, SendError, SessionTimers, Told, check};
+use super::{
+    Alarm, BusinessCard, Limits, PASSES, Pass, Payload, SendError, SessionTimers, Told, check,
+};
 use crate::cookie::{CookieError, CookieKeys};
 use crate::driver::{Network, now};
 use crate::pool_element::{DeregisterError, PoolElement, PoolElementConfig, StartError};
@@ -491,6 +493,19 @@ impl Task {
 
     fn turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let now = now();
+        for _ in 0..PASSES {
+            match self.pass(now, context) {
+                Pass::Moved => {}
+                Pass::Idle => return Poll::Pending,
+                Pass::Yields => break,
+                Pass::Over => return Poll::Ready(()),
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn pass(&mut self, now: Instant, context: &mut Context<'_>) -> Pass {
         if self.machine.next_timeout().is_some_and(|due| due <= now) {
             self.machine.handle_input(now, Input::Timeout);
         }
@@ -498,21 +513,17 @@ impl Task {
         let moved = self.take_commands(now, context);
         let moved = moved | self.settle();
         let reading = self.told.is_empty();
-        let moved = moved | self.poll_link(now, reading, context) | self.settle();
+        let polled = self.poll_link(now, reading, context) | self.settle();
         let closed = self.close_if_done(now);
         self.told.poll(context);
         if self.machine.has_ended() {
-            return if self.told.is_empty() { Poll::Ready(()) } else { Poll::Pending };
+            return if self.told.is_empty() { Pass::Over } else { Pass::Idle };
         }
         self.machine.set_reading(now, self.told.is_empty());
         let resumes = !reading && self.told.is_empty();
         let until = self.closing.as_ref().map(|closing| closing.until);
         let due = [self.machine.next_timeout(), until].into_iter().flatten().min();
-        if moved || closed || resumes || self.alarm.poll(now, due, context) {
-            // The handler has its turn first: what it takes at once is still in the caches.
-            context.waker().wake_by_ref();
-        }
-        Poll::Pending
+        Pass::of(moved, polled || closed || resumes || self.alarm.poll(now, due, context))
     }
 
     fn settle(&mut self) -> bool {
