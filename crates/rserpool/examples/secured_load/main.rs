@@ -9,7 +9,8 @@
 //! handshakes ADDRESS FOLDER COUNT    connections that ask once; prints how many a second
 //! latency ADDRESS FOLDER SECONDS     asks every millisecond; prints the 99th percentile in us
 //! register ADDRESS COUNT      registrations by nobody; prints how many were refused
-//! half-open ADDRESS COUNT     connections that begin TLS and say no more, 8 000 at a time; prints how many
+//! half-open ADDRESS COUNT RATE   connections that begin TLS and say no more, 8 000 at a time and that many a
+//!                             second, or 0 for as many as go; prints how many, and how many a second
 //! ```
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a program")]
@@ -72,7 +73,9 @@ fn main() -> Outcome {
             println!("{}", latency(stream, seconds.parse()?)?);
         }
         ["register", address, count] => register(address.parse()?, count.parse()?)?,
-        ["half-open", address, count] => half_open(address.parse()?, count.parse()?)?,
+        ["half-open", address, count, rate] => {
+            half_open(address.parse()?, count.parse()?, rate.parse()?)?;
+        }
         _ => return Err("see the first lines of the program".into()),
     }
     Ok(())
@@ -288,12 +291,17 @@ fn granted(mut stream: TcpStream) -> u32 {
 /// Most connections at a time.
 const OPEN: usize = 8_000;
 
-fn half_open(to: SocketAddr, count: u32) -> Outcome {
+fn half_open(to: SocketAddr, count: u32, rate: u32) -> Outcome {
     // What TLS begins with: a record that promises more than comes.
     let beginning = [22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3];
     let mut open = VecDeque::new();
     let mut opened = 0u32;
+    let began = Instant::now();
     for number in 0..count {
+        if rate > 0 {
+            let due = began + Duration::from_secs_f64(f64::from(number) / f64::from(rate));
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
         if open.len() >= OPEN {
             open.pop_front();
         }
@@ -314,6 +322,6 @@ fn half_open(to: SocketAddr, count: u32) -> Outcome {
         }
         open.push_back(stream);
     }
-    println!("{opened}");
+    println!("{opened} {:.0}", f64::from(opened) / began.elapsed().as_secs_f64());
     Ok(())
 }

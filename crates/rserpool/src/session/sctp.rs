@@ -91,7 +91,7 @@ impl Connection {
             if !reading || bytes > PORTION {
                 break;
             }
-            let Poll::Ready(event) = self.association.poll_recv(context) else {
+            let Some(event) = self.next(context) else {
                 more = false;
                 break;
             };
@@ -116,6 +116,24 @@ impl Connection {
             return Poll::Ready(Err(CloseReason::Lost));
         }
         if more || self.queued < before { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// What has come; `None` if the task is woken by more.
+    fn next(&mut self, context: &mut Context<'_>) -> Option<io::Result<kernel::Event>> {
+        if let Poll::Ready(event) = self.association.poll_recv(context) {
+            return Some(event);
+        }
+        if self.since_look <= LOOK {
+            return None;
+        }
+        // Who sends a lot has sent more meanwhile: to read costs less than to wait, and be woken.
+        match self.association.try_recv() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.since_look = 0;
+                None
+            }
+            event => Some(event),
+        }
     }
 
     /// The message that has come, if it is one.
