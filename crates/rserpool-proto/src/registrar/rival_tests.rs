@@ -40,6 +40,19 @@ impl World {
     }
 }
 
+/// An element at home with 9, which can be called over SCTP at a port.
+fn listening(port: u16) -> PoolElement {
+    let mut other = World::new(1);
+    other.element(1);
+    other.pass(millis(10));
+    let mut element = other.copy(1);
+    element.home = ServerId(9);
+    element.extensions.asap_over_tcp = None;
+    let (addresses, transport_use) = (locator(9).addresses, TransportUse::DataOnly);
+    element.asap_transport = Some(SctpTransport { port, transport_use, addresses });
+    element
+}
+
 fn presence() -> Body {
     let capabilities = Some(Capabilities(0));
     let (reply_required, checksum, server, digest) = (false, None, None, None);
@@ -263,18 +276,7 @@ fn an_element_that_a_call_has_missed_is_awaited_unless_nobody_listens_there() {
         let mut world = World::new(1);
         world.intrude(1, STRANGE);
         world.say(1, STRANGE, 9, presence());
-        let mut element = {
-            let mut other = World::new(1);
-            other.element(1);
-            other.pass(millis(10));
-            other.copy(1)
-        };
-        element.home = ServerId(9);
-        element.extensions.asap_over_tcp = None;
-        let addresses = locator(9).addresses;
-        let transport_use = TransportUse::DataOnly;
-        element.asap_transport = Some(SctpTransport { port: 9009, transport_use, addresses });
-        world.say(1, STRANGE, 9, update(UpdateAction::Add, true, element));
+        world.say(1, STRANGE, 9, update(UpdateAction::Add, true, listening(9009)));
         world.cut(1, 9);
         world.pass(millis(1));
         let attempt = *world.registrars[&1].calls.keys().next().unwrap();
@@ -291,18 +293,7 @@ fn an_element_that_has_been_called_home_is_not_ended_by_one_that_has_waited_for_
     let mut world = World::new(2);
     world.intrude(1, STRANGE);
     world.say(1, STRANGE, 9, presence());
-    let mut element = {
-        let mut other = World::new(1);
-        other.element(1);
-        other.pass(millis(10));
-        other.copy(1)
-    };
-    element.home = ServerId(9);
-    element.extensions.asap_over_tcp = None;
-    let addresses = locator(9).addresses;
-    let transport_use = TransportUse::DataOnly;
-    element.asap_transport = Some(SctpTransport { port: 9009, transport_use, addresses });
-    world.say(1, STRANGE, 9, update(UpdateAction::Add, true, element));
+    world.say(1, STRANGE, 9, update(UpdateAction::Add, true, listening(9009)));
     world.cut(1, 9);
     world.pass(millis(1));
     let attempt = Some(*world.registrars[&1].calls.keys().next().unwrap());
@@ -325,19 +316,9 @@ fn elements_that_listen_at_two_places_are_called_at_both() {
     let mut world = World::new(1);
     world.intrude(1, STRANGE);
     world.say(1, STRANGE, 9, presence());
-    let mut element = {
-        let mut other = World::new(1);
-        other.element(1);
-        other.pass(millis(10));
-        other.copy(1)
-    };
-    element.home = ServerId(9);
-    element.extensions.asap_over_tcp = None;
     for (id, port) in [(1, 9009), (2, 9010), (3, 9010)] {
-        element.id = PeId(id);
-        let (addresses, transport_use) = (locator(9).addresses, TransportUse::DataOnly);
-        element.asap_transport = Some(SctpTransport { port, transport_use, addresses });
-        world.say(1, STRANGE, 9, update(UpdateAction::Add, true, element.clone()));
+        let element = PoolElement { id: PeId(id), ..listening(port) };
+        world.say(1, STRANGE, 9, update(UpdateAction::Add, true, element));
     }
     world.cut(1, 9);
     world.cut(1, 10);

@@ -312,27 +312,13 @@ struct Closing {
 
 impl Task {
     async fn run(mut self) {
-        poll_fn(|context| self.turn(context)).await;
+        poll_fn(|context| turn(context, |now, context| self.pass(now, context))).await;
         if let Some(done) = self.closing.and_then(|closing| closing.done) {
             let _ = done.send(());
         }
     }
 
-    /// Does what can be done now; ready when the session is over and its owner has been told.
-    fn turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let now = now();
-        for _ in 0..PASSES {
-            match self.pass(now, context) {
-                Pass::Moved => {}
-                Pass::Idle => return Poll::Pending,
-                Pass::Yields => break,
-                Pass::Over => return Poll::Ready(()),
-            }
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    }
-
+    /// Does what can be done now; it is over when the session is, and its owner has been told.
     fn pass(&mut self, now: Instant, context: &mut Context<'_>) -> Pass {
         if self.machine.next_timeout().is_some_and(|due| due <= now) {
             self.machine.handle_input(now, Input::Timeout);
@@ -617,6 +603,24 @@ impl Task {
 
 /// Passes of a turn before others have theirs.
 const PASSES: usize = 4;
+
+/// A turn of a task, which passes over what it looks after as long as there is something to do.
+fn turn(
+    context: &mut Context<'_>,
+    mut pass: impl FnMut(Instant, &mut Context<'_>) -> Pass,
+) -> Poll<()> {
+    let now = now();
+    for _ in 0..PASSES {
+        match pass(now, context) {
+            Pass::Moved => {}
+            Pass::Idle => return Poll::Pending,
+            Pass::Yields => break,
+            Pass::Over => return Poll::Ready(()),
+        }
+    }
+    context.waker().wake_by_ref();
+    Poll::Pending
+}
 
 /// What a pass over all that a task looks after has come to.
 enum Pass {

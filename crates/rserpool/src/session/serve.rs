@@ -20,7 +20,7 @@
 use super::link::{Link, Listener};
 use super::securing::Securing;
 use super::{
-    Alarm, BusinessCard, Limits, PASSES, Pass, Payload, SendError, SessionTimers, Told, check,
+    Alarm, BusinessCard, Limits, Pass, Payload, SendError, SessionTimers, Told, check, turn,
 };
 use crate::cookie::{CookieError, CookieKeys};
 use crate::driver::{Network, now};
@@ -488,21 +488,7 @@ impl Task {
         if let Some(link) = &self.link {
             self.machine.handle_input(now(), link.connected(None));
         }
-        poll_fn(|context| self.turn(context)).await;
-    }
-
-    fn turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let now = now();
-        for _ in 0..PASSES {
-            match self.pass(now, context) {
-                Pass::Moved => {}
-                Pass::Idle => return Poll::Pending,
-                Pass::Yields => break,
-                Pass::Over => return Poll::Ready(()),
-            }
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
+        poll_fn(|context| turn(context, |now, context| self.pass(now, context))).await;
     }
 
     fn pass(&mut self, now: Instant, context: &mut Context<'_>) -> Pass {

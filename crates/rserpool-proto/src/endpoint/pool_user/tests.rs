@@ -301,12 +301,27 @@ fn one_that_asks_for_one_element_gets_past_those_that_it_alone_cannot_reach() {
         bench.report(last);
         bench.pass_ms(1);
     }
-    bench.pass_ms(60_000);
+    // The last one was set aside a millisecond ago.
+    let set_aside = config(&[]).timers.set_aside;
+    bench.pass(set_aside - Duration::from_millis(1));
     bench.pick(2, &[]);
     let sent = bench.sent();
     let again =
         |(_, body): &(_, Body)| matches!(body, Body::HandleResolution { items: Some(1), .. });
     assert!(sent.iter().any(again), "{sent:?}");
+}
+
+#[test]
+fn what_is_purged_is_asked_for_again() {
+    // RFC 5352 §6.4.
+    let (mut bench, home) = at_home(config(&[3863]));
+    bench.resolve(1);
+    bench.receive(home, answer(&pool(), &[1], None));
+    bench.answers();
+    bench.sent();
+    bench.call(|user, _| user.purge(&pool()));
+    bench.resolve(2);
+    assert_eq!((bench.answers(), bench.questions()), (vec![], 1));
 }
 
 #[test]
