@@ -593,6 +593,23 @@ fn time_and_failures_come_to_a_policy_by_a_key() {
 }
 
 #[test]
+fn a_failure_counts_for_its_element_while_another_is_suspected() {
+    use crate::policy::testing;
+    let policies = testing::table(None);
+    let config = HandlespaceConfig { policies, ..HandlespaceConfig::default() };
+    let mut space = Handlespace::new(config, [9; 32]);
+    let slots = [1, 2, 3].map(|id| {
+        let mut element = element(id, 0);
+        element.policy = PolicyParameter::new(testing::NUMBER, &[id]);
+        space.register(at(1), &handle("p"), element, None).unwrap().slot
+    });
+    space.set_suspect(slots[0], true);
+    space.note_failure(at(1), slots[1]);
+    assert_eq!(resolve(&mut space, at(1), "p", 3), Some(vec![3, 2, 1]));
+    space.check();
+}
+
+#[test]
 fn a_pool_has_rules_of_its_own() {
     let rules = Rules { share_cap: NonZeroU32::new(1), ..Rules::default() };
     let pool_rules = BTreeMap::from([(handle("p"), rules)]);
