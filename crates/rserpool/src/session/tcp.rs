@@ -137,9 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         mut on_message: impl FnMut(u32, Cow<'_, [u8]>),
     ) -> Poll<Result<(), CloseReason>> {
         let before = self.queued();
-        if let Err(error) = self.poll_send(context) {
-            return Poll::Ready(Err(close_reason(&error)));
-        }
+        let sent = self.poll_send(context);
         let mut progress = self.queued() < before;
         if reading {
             let input = self.deframer.as_mut().map_or(&mut self.plain, Deframer::input);
@@ -163,7 +161,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
         }
-        if progress { Poll::Ready(Ok(())) } else { Poll::Pending }
+        match sent {
+            // What has come before the other side closed is read first; it may say that this was the end.
+            Err(error) if !progress => Poll::Ready(Err(close_reason(&error))),
+            _ if progress => Poll::Ready(Ok(())),
+            _ => Poll::Pending,
+        }
     }
 
     /// Hands on what has come.

@@ -45,7 +45,10 @@ impl Bytes {
                     return Poll::Ready(Ok(message.data));
                 }
                 kernel::Event::Message(_) | kernel::Event::Oversized { .. } => {
-                    return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+                    // It may have ended already.
+                    let _ = self.association.abort(b"");
+                    let error = rustls::Error::General("not on the stream that is secured".into());
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
                 }
                 kernel::Event::PeerShutdown { .. } | kernel::Event::Closed { .. } => {
                     return Poll::Ready(Ok(Vec::new()));
